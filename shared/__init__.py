@@ -1,0 +1,1 @@
+"""The contracts both sides hold: identities, topics, messages, bundles, trust, sketches."""

@@ -1,0 +1,180 @@
+"""A release: its variants, their chunks, and which device may run which.
+
+The manifest is a TUF target (`releases/<release>/manifest.json`); each variant's bytes are another one
+(`releases/<release>/<variant name>`) whose custom fields repeat counter, hardware and runtime, so that the
+signature of the `releases` role covers them twice, and a device can refuse before it downloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from shared.errors import ContractError
+from shared.ids import Digest, check_digest, check_name, sha256
+
+CHUNK_SIZE = 256 << 10
+"""Bytes. Mosquitto keeps whole messages in memory per subscriber, and a lost chunk is asked for again."""
+
+MAX_VARIANT = 8 << 30
+"""Bytes; a manifest that claims more is refused."""
+
+
+T = TypeVar("T")
+
+
+class Runtime(StrEnum):
+    """What executes a variant."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+    OPENVINO = "openvino"
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of a variant, named by its content."""
+
+    digest: str
+    size: int
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One file for one kind of hardware."""
+
+    name: str
+    """File name within the release, e.g. `cpu-int8.onnx`."""
+
+    runtime: Runtime
+    precision: str
+    """`fp32`, `fp16` or `int8`."""
+
+    hardware: list[str]
+    """Hardware facts that admit a device, any of them: `cpu`, `sm87`, …"""
+
+    digest: str
+    size: int
+    chunks: list[Chunk]
+
+
+class Schema(msgspec.Struct, frozen=True, kw_only=True):
+    """How to feed the model and read its answer."""
+
+    kind: str
+    """`classification` (logits over `labels`) or `detection` (boxes and scores)."""
+
+    labels: list[str]
+    input_shape: list[int]
+    """One input without its batch axis, e.g. [6, 100]."""
+
+    mean: list[float] = []
+    """Per channel, subtracted before division by `std`; empty when the graph normalises by itself."""
+
+    std: list[float] = []
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """What the signers vouch for."""
+
+    id: str
+    model: str
+    counter: int
+    """Only grows within a model line; going back re-releases old bytes under a higher counter."""
+
+    schema: Schema
+    variants: list[Variant]
+    created: float
+    """Unix seconds at the publish gate."""
+
+    run: str = ""
+    """Federated run it came from; empty for an imported model."""
+
+    evaluation: dict[str, float] = {}
+    """What the acceptance gate measured, e.g. `accuracy.fp32`, `agreement.cpu-int8`."""
+
+    format: int = 1
+
+
+class FleetDesired(msgspec.Struct, frozen=True, kw_only=True):
+    """The signed answer to “what should this device run?” (TUF target `fleets/<fleet>/desired.json`)."""
+
+    fleet: str
+    default: dict[str, str] = {}
+    """Model → release for devices without an entry of their own."""
+
+    devices: dict[str, dict[str, str]] = {}
+    """Device → model → release."""
+
+    format: int = 1
+
+    def for_device(self, device: str) -> dict[str, str]:
+        """Model → release that `device` should run; an empty release id means none."""
+        return {**self.default, **self.devices.get(device, {})}
+
+
+def split(data: bytes, size: int = CHUNK_SIZE) -> list[Chunk]:
+    """Chunk list of `data`, cut at fixed offsets."""
+    return [Chunk(sha256(piece), len(piece)) for piece in pieces(data, size)]
+
+
+def pieces(data: bytes, size: int = CHUNK_SIZE) -> Iterable[bytes]:
+    """The pieces that `split` lists, in order; the last may be shorter."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def encode(document: Release | FleetDesired) -> bytes:
+    """Canonical JSON (sorted keys), so that equal documents have equal digests."""
+    return msgspec.json.encode(document, order="sorted")
+
+
+def decode_release(data: bytes) -> Release:
+    """Decode and check a manifest's own consistency; proving its origin is the caller's part.
+
+    Raises:
+        ContractError: not a manifest, or one that contradicts itself.
+    """
+    release = _decode(data, Release)
+    check_name(release.id, kind="release id")
+    if release.id != f"{release.model}-{release.counter}" or release.counter < 1:
+        raise ContractError(f"release {release.id!r} contradicts its model and counter")
+    for variant in release.variants:
+        check_digest(variant.digest)
+        if "/" in variant.name or variant.name.startswith("."):
+            raise ContractError(f"{variant.name[:80]!r} is no file name of a variant")
+        if not 0 < variant.size <= MAX_VARIANT or sum(chunk.size for chunk in variant.chunks) != variant.size:
+            raise ContractError(f"the chunks of {variant.name} do not add up to its size")
+        for chunk in variant.chunks:
+            check_digest(chunk.digest)
+    return release
+
+
+def decode_desired(data: bytes) -> FleetDesired:
+    """Decode a fleet's desired state.
+
+    Raises:
+        ContractError: not one.
+    """
+    return _decode(data, FleetDesired)
+
+
+def choose(release: Release, *, hardware: Iterable[str], runtimes: Iterable[Runtime]) -> Variant | None:
+    """Smallest variant that the device can run, or None. Size is the proxy for cost on one device kind."""
+    facts, able = set(hardware), set(runtimes)
+    fitting = [v for v in release.variants if v.runtime in able and facts & set(v.hardware)]
+    return min(fitting, key=lambda variant: (variant.size, variant.name), default=None)
+
+
+def digest_of(release: Release) -> Digest:
+    """What names a release for ever: the digest of its manifest."""
+    return sha256(encode(release))
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError(f"no {kind.__name__}: {error}") from error

@@ -1,0 +1,160 @@
+"""Messages between a device and its coordinator, version 1.
+
+Structs only gain optional fields; the golden bytes of every version are kept under `tests/wire`.
+All times are Unix seconds in UTC as the sender's clock had them; all counts are since the boot named
+by `boot`, unless said otherwise. The sender's identity is never in the payload: it is the topic's device,
+which the broker's ACL ties to the client certificate.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from shared.topics import Up
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """One fact a device wants stored exactly once."""
+
+    seq: int
+    """Position in the channel's stream since boot `Batch.boot`, from 1, without gaps."""
+
+    at: float
+    body: bytes
+    """A packed `Telemetry`, `DriftReport` or `UpdateStatus`, by channel."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Records of one channel; sent again until acknowledged."""
+
+    boot: str
+    """Random id of the agent's outbox epoch; (device, boot, channel, seq) names a record for ever."""
+
+    channel: Up
+    records: list[Record]
+    dropped: int = 0
+    """Records that the outbox gave up over its cap since `boot`, oldest first: a counted loss."""
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """Sent after the coordinator's commit: everything up to `seq` is durable there."""
+
+    boot: str
+    channel: Up
+    seq: int
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of one pipeline over one reporting window; never raw data."""
+
+    pipeline: str
+    model: str
+    release: str
+    """Release that served during the window; a window never spans two."""
+
+    since: float
+    until: float
+    processed: int
+    """Windows or frames inferred."""
+
+    errors: int
+    dropped: int = 0
+    """Inputs not inferred because the pipeline was behind."""
+
+    latency_ms: bytes = b""
+    """KLL sketch of milliseconds from input ready to result (see `shared.sketch`)."""
+
+    labelled: int = 0
+    """Inputs of this pipeline whose label has come since the last report."""
+
+    correct: int = 0
+    """Labelled inputs that `release` had classified right."""
+
+    phase: str = ""
+    """Set by the replay source: which recording the inputs came from. Empty on a live sensor."""
+
+    labels_held: int = 0
+    """Labelled live examples the device holds for training, in total."""
+
+    counts: dict[str, int] = {}
+    """Predictions per class name in the window."""
+
+
+class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Mergeable sketches of what a model saw and said over one window of inputs."""
+
+    pipeline: str
+    model: str
+    release: str
+    since: float
+    until: float
+    count: int
+    features: dict[str, bytes]
+    """KLL sketch per input feature, e.g. `ch0.mean`; the same names in every report of a task."""
+
+    confidence: bytes
+    """KLL sketch of the top-1 probability, 0 to 1."""
+
+    classes: dict[str, int]
+    """Predictions per class name."""
+
+    reference: bool = False
+    """True for the sketches of the data the release was trained on, sent once per release."""
+
+
+class Stage(StrEnum):
+    """Where a device is with one release; the last four are terminal."""
+
+    OFFERED = "offered"
+    DOWNLOADING = "downloading"
+    VERIFIED = "verified"
+    STAGED = "staged"
+    TRIAL = "trial"
+    ACTIVE = "active"
+    REFUSED = "refused"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled-back"
+
+
+class UpdateStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of the update machine, as it was taken."""
+
+    model: str
+    release: str
+    stage: Stage
+    slot: str = ""
+    """`A` or `B`, once there is one."""
+
+    variant: str = ""
+    reason: str = ""
+    """Why a release was refused, failed or rolled back: an error's code and text."""
+
+    received: int = 0
+    """Bytes of the variant that are verified on disk."""
+
+    total: int = 0
+    at: float = 0.0
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """Chunks of a blob that a device lacks."""
+
+    digest: str
+    indices: list[int]
+
+
+class Desired(msgspec.Struct, frozen=True, kw_only=True):
+    """Retained and unsigned: only says that newer signed metadata exists."""
+
+    timestamp: int
+    """Version of the TUF timestamp to expect."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's request to one device."""
+
+    id: str
+    name: str
+    """`report` (send everything now) so far."""

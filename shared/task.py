@@ -1,0 +1,93 @@
+"""The port between federated training and a model family.
+
+Only an adapter behind this port knows a training framework; weights cross it as named numpy arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = dict[str, NDArray[np.float32]]
+"""Parameter name → values; the insertion order is the model's own and part of its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """A labelled data set in memory."""
+
+    x: NDArray[np.float32]
+    """Inputs, [n, *input_shape]."""
+
+    y: NDArray[np.int64]
+    """Class indices, [n]."""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one client trains in one round."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    """A function of (run seed, round, device); decides the order of the batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a client sends back."""
+
+    weights: Weights
+    examples: int
+    loss: float
+    """Mean training loss over the last epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Counts, so that scores of many devices add up exactly."""
+
+    correct: int
+    examples: int
+    loss_sum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Mergeable input statistics of one device, per channel (axis 1 of a batch)."""
+
+    count: int
+    total: NDArray[np.float64]
+    square: NDArray[np.float64]
+
+
+class TaskAdapter(Protocol):
+    """A model family: architecture, local training, evaluation, export."""
+
+    name: str
+    labels: tuple[str, ...]
+    input_shape: tuple[int, ...]
+
+    def initial(self, *, seed: int, moments: Moments) -> Weights:
+        """First global weights; input normalisation from `moments` is part of them."""
+        ...
+
+    def train(self, weights: Mapping[str, NDArray[np.float32]], data: Examples, recipe: Recipe) -> Trained:
+        """Train locally; the same arguments give the same bytes on the same machine."""
+        ...
+
+    def evaluate(self, weights: Mapping[str, NDArray[np.float32]], data: Examples) -> Score:
+        """Score the float model."""
+        ...
+
+    def to_onnx(self, weights: Mapping[str, NDArray[np.float32]]) -> bytes:
+        """Self-contained ONNX: input `x` [batch, *input_shape] float32, output `logits` [batch, classes]."""
+        ...
