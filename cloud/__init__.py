@@ -1,0 +1,1 @@
+"""The coordinator: one package a station of the loop."""
