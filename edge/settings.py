@@ -1,0 +1,138 @@
+"""Everything an agent can be told, read from one TOML file.
+
+    [agent]
+    state = "/var/lib/hinterland"
+    token_file = "/etc/hinterland/token"      # needed once, for enrolment
+
+    [[pipelines]]
+    name = "wrist"
+    model = "activity"
+    source = { kind = "replay", path = "/data/stream.npz", rate = 10.0 }
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from shared.errors import RefusedError
+
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who this device is and where it keeps its things."""
+
+    state: str
+    """Directory for identity, trust, outbox, models and data; made with mode 0700."""
+
+    token_file: str = ""
+    """File with the enrolment token; read only when the device has no identity yet."""
+
+    hardware: list[str] = ["cpu"]
+    """Hardware facts that a release's variants may ask for."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class ReplaySource(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="replay", forbid_unknown_fields=True):
+    """Recorded sensor windows or images, replayed as if they were live."""
+
+    path: str
+    """NPZ with `x` [n, ...] and, optionally, `phase` [n] naming the recording each window is from."""
+
+    rate: Rate = 10.0
+    """Inputs per second."""
+
+    loop: bool = False
+
+
+class VideoSource(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="video", forbid_unknown_fields=True):
+    """A video file read frame by frame."""
+
+    path: str
+    fps: Rate = 5.0
+    """Frames per second handed to the model; the rest of the file's frames are decoded and left out."""
+
+    loop: bool = True
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One source feeding one model."""
+
+    name: str
+    model: str
+    source: ReplaySource | VideoSource
+    remember: bool = False
+    """Keep inputs on the device until somebody labels them, so that they can be trained on here."""
+
+    snapshot: str = ""
+    """File to which the newest picture with its detections is written; empty for none."""
+
+    threshold: float = 0.5
+    """Least score of a detection, 0 to 1."""
+
+
+class ReportingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often a device speaks."""
+
+    telemetry_s: Rate = 10.0
+    """Seconds between telemetry windows."""
+
+    drift_inputs: int = 120
+    """Inputs per drift sketch."""
+
+    outbox_mib: int = 64
+    """Most disk space for what is not yet acknowledged; over it the oldest goes, and is counted."""
+
+
+class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the device follows its fleet's desired state."""
+
+    check_s: Rate = 1.0
+    """Seconds between looks at the signed metadata this device has received."""
+
+
+class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether this device takes part in federated training."""
+
+    enabled: bool = False
+    data: str = ""
+    """Directory of the local data sets, `<task>/train.npz` and `<task>/holdout.npz`; default `<state>/data`."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    agent: AgentSettings
+    pipelines: list[Pipeline] = []
+    reporting: ReportingSettings = ReportingSettings()
+    update: UpdateSettings = UpdateSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @property
+    def state(self) -> Path:
+        """The agent's directory."""
+        return Path(self.agent.state)
+
+    @property
+    def data(self) -> Path:
+        """Where local training data lies."""
+        return Path(self.training.data) if self.training.data else self.state / "data"
+
+
+def read(path: Path) -> Settings:
+    """Read and check a settings file.
+
+    Raises:
+        RefusedError: the file is missing, no TOML, or has an unknown, missing or wrong field.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), Settings)
+    except FileNotFoundError as error:
+        raise RefusedError(f"no settings file {path}", hint="Give one with --config; docs/devices.md shows an example.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise RefusedError(f"{path}: {error}", hint="docs/devices.md explains each field.") from error

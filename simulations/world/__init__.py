@@ -1,0 +1,1 @@
+"""Real processes on this machine: broker, coordinator, SuperLink, agents."""
