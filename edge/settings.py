@@ -1,13 +1,13 @@
 """Everything an agent can be told, read from one TOML file.
 
-    [agent]
-    state = "/var/lib/hinterland"
-    token_file = "/etc/hinterland/token"      # needed once, for enrolment
+[agent]
+state = "/var/lib/hinterland"
+token_file = "/etc/hinterland/token"      # needed once, for enrolment
 
-    [[pipelines]]
-    name = "wrist"
-    model = "activity"
-    source = { kind = "replay", path = "/data/stream.npz", rate = 10.0 }
+[[pipelines]]
+name = "wrist"
+model = "activity"
+source = { kind = "replay", path = "/data/stream.npz", rate = 10.0 }
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class ReplaySource(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="replay", forbid_unknown_fields=True):
+class ReplaySource(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="replay", forbid_unknown_fields=True
+):
     """Recorded sensor windows or images, replayed as if they were live."""
 
     path: str
@@ -133,6 +135,8 @@ def read(path: Path) -> Settings:
     try:
         return msgspec.convert(tomllib.loads(path.read_text()), Settings)
     except FileNotFoundError as error:
-        raise RefusedError(f"no settings file {path}", hint="Give one with --config; docs/devices.md shows an example.") from error
+        raise RefusedError(
+            f"no settings file {path}", hint="Give one with --config; docs/devices.md shows an example."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise RefusedError(f"{path}: {error}", hint="docs/devices.md explains each field.") from error

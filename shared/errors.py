@@ -1,11 +1,11 @@
 """One tree of errors; its branch says who acts.
 
-    HinterlandError
-    ├── ContractError    foreign bytes break a contract  → drop, count, report; the sender must change
-    ├── TrustError       a proof failed                  → never retry the same bytes; report why
-    ├── TransportError   a link or server did not answer → retry with back-off
-    ├── RefusedError     a rule said no                  → show the rule and the remedy to a person
-    └── FaultError       this machine failed (disk, memory, process) → the step fails, the old state serves
+HinterlandError
+├── ContractError    foreign bytes break a contract  → drop, count, report; the sender must change
+├── TrustError       a proof failed                  → never retry the same bytes; report why
+├── TransportError   a link or server did not answer → retry with back-off
+├── RefusedError     a rule said no                  → show the rule and the remedy to a person
+└── FaultError       this machine failed (disk, memory, process) → the step fails, the old state serves
 """
 
 from __future__ import annotations

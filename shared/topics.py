@@ -1,11 +1,11 @@
 """Every MQTT topic, built and parsed in one place.
 
-    hl/1/d/{device}/up/{channel}         device → coordinator   (only that device may publish)
-    hl/1/d/{device}/down/{kind}          coordinator → device   (only that device may read)
-    hl/1/f/{fleet}/desired               retained pointer to fresh signed metadata
-    hl/1/tuf/{tenant}/metadata/{name}    retained TUF metadata, e.g. 3.root.json, timestamp.json
-    hl/1/tuf/{tenant}/targets/{path}     retained small TUF targets (manifests, desired.json)
-    hl/1/blob/{digest}/{index}           chunks, published once for all who listen
+hl/1/d/{device}/up/{channel}         device → coordinator   (only that device may publish)
+hl/1/d/{device}/down/{kind}          coordinator → device   (only that device may read)
+hl/1/f/{fleet}/desired               retained pointer to fresh signed metadata
+hl/1/tuf/{tenant}/metadata/{name}    retained TUF metadata, e.g. 3.root.json, timestamp.json
+hl/1/tuf/{tenant}/targets/{path}     retained small TUF targets (manifests, desired.json)
+hl/1/blob/{digest}/{index}           chunks, published once for all who listen
 """
 
 from __future__ import annotations

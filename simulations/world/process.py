@@ -18,9 +18,7 @@ STOP_GRACE_S = 5.0
 class Process:
     """A named child whose output goes to `<logs>/<name>.log`."""
 
-    def __init__(
-        self, name: str, argv: Sequence[str], *, logs: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, argv: Sequence[str], *, logs: Path, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self._argv = list(argv)
         self._log = logs / f"{name}.log"
@@ -42,8 +40,12 @@ class Process:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(  # noqa: S603 - our own commands, no shell
-                self._argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                env=self._env, start_new_session=True,
+                self._argv,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=self._env,
+                start_new_session=True,
             )
 
     def wait_until(self, ready: Callable[[], bool], *, within_s: float) -> None:
@@ -57,7 +59,9 @@ class Process:
             if self.exit_code is not None:
                 raise FaultError(f"{self.name} ended with status {self.exit_code}:\n{self.tail()}", hint=self._hint())
             if time.monotonic() > deadline:
-                raise FaultError(f"{self.name} was not ready within {within_s:.0f} s:\n{self.tail()}", hint=self._hint())
+                raise FaultError(
+                    f"{self.name} was not ready within {within_s:.0f} s:\n{self.tail()}", hint=self._hint()
+                )
             time.sleep(0.05)
 
     def ask_to_stop(self) -> None:
