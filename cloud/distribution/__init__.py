@@ -1,0 +1,1 @@
+"""Distribution: signed metadata as retained messages, and model bytes as chunks published once for all."""

@@ -1,0 +1,1 @@
+"""Update: from signed desired state to a verified slot that serves."""
