@@ -7,6 +7,7 @@ signature of the `releases` role covers them twice, and a device can refuse befo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeVar
@@ -18,6 +19,11 @@ from shared.ids import Digest, check_digest, check_name, sha256
 
 CHUNK_SIZE = 256 << 10
 """Bytes. Mosquitto keeps whole messages in memory per subscriber, and a lost chunk is asked for again."""
+
+TAKEN = frozenset({"manifest.json", "slot.json"})
+"""File names beside a variant in the repository and in a slot."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 MAX_VARIANT = 8 << 30
 """Bytes; a manifest that claims more is refused."""
@@ -141,9 +147,11 @@ def decode_release(data: bytes) -> Release:
     check_name(release.id, kind="release id")
     if release.id != f"{release.model}-{release.counter}" or release.counter < 1:
         raise ContractError(f"release {release.id!r} contradicts its model and counter")
+    if len({variant.name for variant in release.variants}) != len(release.variants):
+        raise ContractError(f"release {release.id!r} names a variant twice")
     for variant in release.variants:
         check_digest(variant.digest)
-        if "/" in variant.name or variant.name.startswith("."):
+        if not _FILE_NAME.fullmatch(variant.name) or variant.name in TAKEN:
             raise ContractError(f"{variant.name[:80]!r} is no file name of a variant")
         if not 0 < variant.size <= MAX_VARIANT or sum(chunk.size for chunk in variant.chunks) != variant.size:
             raise ContractError(f"the chunks of {variant.name} do not add up to its size")

@@ -1,0 +1,169 @@
+"""Is a slot on disk exactly what was staged into it?
+
+A slot is a directory of three regular files and nothing else: the variant under its own name, the release's
+`manifest.json`, and `slot.json`, written last. The check finds altered, added, removed and linked files, and
+bit rot. Somebody who may write the slot may also write all three files to agree with each other: against that
+stands the manifest's proof when the slot was staged, not this check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from shared.bundle import Release, Variant, decode_release, digest_of, encode
+from shared.durable import sync_directory, sync_file, write_atomic
+from shared.errors import ContractError, FaultError, TrustError
+from shared.ids import sha256
+from shared.trust.names import MANIFEST
+
+SEAL = "slot.json"
+
+MAX_JSON = 4 << 20
+"""Bytes of `slot.json` or `manifest.json` that are read."""
+
+_PIECE = 1 << 20  # bytes hashed at a time: memory stays flat for a variant of gigabytes
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of `slot.json`."""
+
+    release: str
+    variant: str
+    digest: str
+    size: int
+    manifest: str
+    """Digest of `manifest.json`."""
+
+    format: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotFact:
+    """A slot that was just found whole."""
+
+    release: Release
+    variant: Variant
+    path: Path
+    """The variant's file."""
+
+
+def seal_slot(directory: Path, *, release: Release, variant: Variant) -> SlotFact:
+    """Close a slot whose only file is the downloaded variant, and check it as it lies on disk.
+
+    Raises:
+        TrustError: the file is not the variant, or lies not alone.
+        FaultError: the disk failed.
+    """
+    seal = Seal(
+        release=release.id,
+        variant=variant.name,
+        digest=variant.digest,
+        size=variant.size,
+        manifest=digest_of(release),
+    )
+    try:
+        sync_file(directory / variant.name)
+        sync_directory(directory)
+    except FileNotFoundError as error:
+        raise TrustError(f"{variant.name} is missing in {directory.name}") from error
+    except OSError as error:
+        raise FaultError(f"{directory} could not be sealed: {error.strerror}", hint="Check the disk.") from error
+    write_atomic(directory / MANIFEST, encode(release))
+    write_atomic(directory / SEAL, msgspec.json.encode(seal, order="sorted"))
+    return verify_slot(directory)
+
+
+def verify_slot(directory: Path) -> SlotFact:
+    """Prove a slot before it serves: at activation and at every start.
+
+    Raises:
+        TrustError: no slot, not sealed, or not what was sealed; the reason names the file.
+        FaultError: the disk cannot be read.
+    """
+    names = _names(directory)
+    # (1) the seal and the manifest, each whole
+    if SEAL not in names:
+        raise TrustError(f"slot {directory.name} is not sealed")
+    seal = _decode_seal(_small(directory / SEAL), directory.name)
+    manifest = _small(directory / MANIFEST) if MANIFEST in names else b""
+    if sha256(manifest) != seal.manifest:
+        raise TrustError(f"slot {directory.name}: {MANIFEST} is missing or altered")
+    release, variant = _named(manifest, seal)
+    # (2) nothing is missing, nothing was added
+    if names != {SEAL, MANIFEST, variant.name}:
+        odd = sorted(names ^ {SEAL, MANIFEST, variant.name})
+        raise TrustError(f"slot {directory.name}: added or removed: {', '.join(name[:80] for name in odd)}")
+    # (3) the bytes themselves
+    path = directory / variant.name
+    if _digest(path, size=variant.size) != variant.digest:
+        raise TrustError(f"slot {directory.name}: {variant.name} was altered")
+    return SlotFact(release=release, variant=variant, path=path)
+
+
+def _names(directory: Path) -> set[str]:
+    if directory.is_symlink() or not directory.is_dir():
+        raise TrustError(f"slot {directory.name} is no directory")
+    try:
+        return {entry.name for entry in directory.iterdir()}
+    except OSError as error:
+        raise FaultError(f"{directory} could not be read: {error.strerror}") from error
+
+
+def _decode_seal(data: bytes, slot: str) -> Seal:
+    try:
+        return msgspec.json.decode(data, type=Seal)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise TrustError(f"slot {slot}: {SEAL} is damaged: {error}") from error
+
+
+def _named(manifest: bytes, seal: Seal) -> tuple[Release, Variant]:
+    try:
+        release = decode_release(manifest)
+    except ContractError as error:
+        raise TrustError(f"{MANIFEST} is damaged: {error}") from error
+    for variant in release.variants:
+        if (release.id, variant.name, variant.digest, variant.size) == (
+            seal.release,
+            seal.variant,
+            seal.digest,
+            seal.size,
+        ):
+            return release, variant
+    raise TrustError(f"{SEAL} names no variant of {MANIFEST}")
+
+
+def _small(path: Path) -> bytes:
+    descriptor = _open(path)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MAX_JSON)
+
+
+def _digest(path: Path, *, size: int) -> str:
+    with os.fdopen(_open(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size != size:
+            raise TrustError(f"{path.name} has not its {size} bytes")
+        total = hashlib.sha256()
+        try:
+            while piece := file.read(_PIECE):
+                total.update(piece)
+        except OSError as error:
+            raise FaultError(f"{path} could not be read: {error.strerror}") from error
+    return total.hexdigest()
+
+
+def _open(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise TrustError(f"{path.name} is no regular file of its slot: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise TrustError(f"{path.name} is no regular file of its slot alone")
+    return descriptor
