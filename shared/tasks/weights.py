@@ -1,0 +1,69 @@
+"""Weights as bytes: their digest, a file format without pickle, and the comparison of two models' forms.
+
+Only numpy: the coordinator judges and stores weights of models it could not run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ContractError
+from shared.ids import Digest
+from shared.task import Weights
+
+
+def weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> Digest:
+    """SHA-256 over each tensor's name, shape and little-endian float32 bytes, in the model's own order."""
+    state = hashlib.sha256()
+    for name, values in weights.items():
+        little = np.ascontiguousarray(values, dtype="<f4")
+        state.update(f"{name}\0{','.join(map(str, little.shape))}\0".encode())
+        state.update(little.tobytes())
+    return Digest(state.hexdigest())
+
+
+def form(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes: what two versions of one model have in common."""
+    return {name: values.shape for name, values in weights.items()}
+
+
+def pack_weights(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Encode as an uncompressed `.npz` that keeps the order of the tensors."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.ascontiguousarray(values, dtype="<f4") for name, values in weights.items()})
+    return buffer.getvalue()
+
+
+def unpack_weights(data: bytes) -> Weights:
+    """Decode `pack_weights`.
+
+    Raises:
+        ContractError: not such a file, or one that would need pickle.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: np.asarray(archive[name], dtype=np.float32) for name in archive.files}
+    except (ValueError, OSError, KeyError, EOFError, NotImplementedError) as error:
+        raise ContractError(f"no weights: {error}") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: after a crash or a power cut there is the old file or the new one."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    with staging.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    staging.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
