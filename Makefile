@@ -1,0 +1,53 @@
+# Thin targets: each calls a command that can be run by hand. `make demo` is where to start.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first interpreter that runs and is new enough: a name on PATH may be a shim with nothing behind it.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check format bench lock clean
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup:  ## Make .venv, install the lock file and a broker; nothing when all is there
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found."; \
+	echo "Remedy: sudo apt-get install python3 python3-venv (Debian 12, Ubuntu 24.04), or make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -m simulations.bootstrap
+
+demo: setup  ## Run the whole loop on this machine; leaves report/index.html
+	@$(BIN)/hinterland simulate --scenario loop
+
+test: setup  ## All tests, real servers included
+	$(BIN)/python -m pytest
+
+test-fast: setup  ## Tests that start no servers and take no minutes
+	$(BIN)/python -m pytest -q -m "not system and not slow"
+
+check: setup  ## The one gate: format, lint, types, imports between packages, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q -m "not system and not slow"
+
+format: setup  ## Put the sources into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## Measure ours against its peers in one run; leaves bench.json
+	@$(PYTHON) -m simulations.bootstrap --bench
+	$(BIN)/python tests/benchmarks/run.py
+
+lock: setup  ## Resolve requirements.lock afresh from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--torch-backend cpu --no-header --quiet --output-file requirements.fresh
+	{ grep '^#' requirements.lock; sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements.fresh; } > requirements.next
+	mv requirements.next requirements.lock && rm requirements.fresh
+
+clean:  ## Remove what was built, downloaded and reported
+	rm -rf $(VENV) .hinterland report bench.json build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf -- *.egg-info
