@@ -95,7 +95,7 @@ def parse_up(topic: str) -> UpTopic:
         ContractError: the topic is none of ours.
     """
     match topic.split("/"):
-        case ["hl", "1", "d", device, "up", channel] if channel in Up:
+        case ["hl", "1", "d", device, "up", channel] if channel in tuple(Up):
             return UpTopic(device_id(device), Up(channel))
     raise ContractError(f"{topic[:120]!r} is no upward topic")
 
