@@ -1,0 +1,1 @@
+"""Who did what and why, in a log that shows when a row was edited, removed or put elsewhere."""

@@ -1,0 +1,92 @@
+"""Enrolled devices."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+from sqlalchemy import Connection, select, update
+
+from cloud.store.rows import columns, many, one
+from cloud.store.tables import devices
+from shared.errors import RefusedError
+
+
+class DeviceState(StrEnum):
+    """Whether a device may talk to us."""
+
+    ENROLLED = "enrolled"
+    REVOKED = "revoked"
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One device as it enrolled or renewed last."""
+
+    id: str
+    fleet: str
+    state: DeviceState
+    hardware: list[str]
+    public_key: str
+    """PEM, SubjectPublicKeyInfo; the same key is its Flower node key."""
+
+    node: str = ""
+    """Flower's node id, decimal; empty until the SuperLink knows the key."""
+
+    serial: str
+    """Of its newest certificate, hexadecimal."""
+
+    expires_at: float
+    enrolled_at: float
+    last_seen: float
+
+
+class Devices:
+    """Devices in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def put(self, device: Device) -> None:
+        """Insert or replace a device."""
+        changed = self._connection.execute(update(devices).where(devices.c.id == device.id).values(**columns(device)))
+        if changed.rowcount == 0:
+            self._connection.execute(devices.insert().values(**columns(device)))
+
+    def find(self, device: str) -> Device | None:
+        """The device, or None."""
+        return one(self._connection, select(devices).where(devices.c.id == device), Device)
+
+    def get(self, device: str) -> Device:
+        """The device.
+
+        Raises:
+            RefusedError: there is none of that name.
+        """
+        found = self.find(device)
+        if found is None:
+            raise RefusedError(f"no device {device!r}", hint="`hinterland devices` lists them.")
+        return found
+
+    def all(self, *, fleet: str | None = None) -> list[Device]:
+        """Every device by name, or those of one fleet."""
+        query = select(devices).order_by(devices.c.id)
+        return many(self._connection, query if fleet is None else query.where(devices.c.fleet == fleet), Device)
+
+    def enrolled(self, *, fleet: str | None = None) -> list[Device]:
+        """Those that may talk to us."""
+        return [device for device in self.all(fleet=fleet) if device.state is DeviceState.ENROLLED]
+
+    def bind_node(self, device: str, node: int) -> None:
+        """Remember the Flower node that carries the device's key."""
+        self._connection.execute(update(devices).where(devices.c.id == device).values(node=str(node)))
+
+    def revoke(self, device: str) -> None:
+        """Close the door to a device; its rows stay."""
+        values = {"state": DeviceState.REVOKED.value}
+        self._connection.execute(update(devices).where(devices.c.id == device).values(**values))
+
+    def seen(self, device: str, at: float) -> None:
+        """Note that a message of the device came in."""
+        self._connection.execute(
+            update(devices).where(devices.c.id == device, devices.c.last_seen < at).values(last_seen=at)
+        )

@@ -1,0 +1,114 @@
+"""Records of devices, each stored exactly once, with a ledger of what was lost on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, func, select, update
+
+from cloud.ingest.inbox import Arrival
+from cloud.store.database import Database
+from cloud.store.devices import Devices
+from cloud.store.reports import project
+from cloud.store.rows import columns, many, one
+from cloud.store.tables import inbox_heads, receipts
+from shared.ids import DeviceId
+from shared.messages import Record
+from shared.topics import Up
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger of one stream: a channel of a device since its outbox was made."""
+
+    device: str
+    boot: str
+    channel: Up
+    highest: int = 0
+    """Newest `seq` stored, which is also how many records the device has sent."""
+
+    stored: int = 0
+    dropped: int = 0
+    """Records the device says it gave up over its cap."""
+
+    resent: int = 0
+    """Arrivals of records that were here already, and were left as they are."""
+
+    malformed: int = 0
+    """Stored receipts whose body could not be read."""
+
+    at: float = 0.0
+
+
+class _Stream(NamedTuple):
+    device: DeviceId
+    boot: str
+    channel: Up
+
+
+class SqlInbox:
+    """The coordinator's inbox; implements `cloud.ingest.inbox.Inbox`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def store(self, arrivals: Sequence[Arrival], *, at: float) -> list[int]:
+        streams: dict[_Stream, list[Arrival]] = defaultdict(list)
+        for arrival in arrivals:
+            streams[_Stream(arrival.device, arrival.batch.boot, arrival.batch.channel)].append(arrival)
+        with self._database.write() as connection:
+            highest = {stream: _store(connection, stream, group, at) for stream, group in sorted(streams.items())}
+            for device in {stream.device for stream in streams}:
+                Devices(connection).seen(device, at)
+        return [highest[_Stream(device, batch.boot, batch.channel)] for device, batch in arrivals]
+
+
+def _store(connection: Connection, stream: _Stream, arrivals: Sequence[Arrival], at: float) -> int:
+    """Store one stream's share of a group; return the highest durable `seq`."""
+    head = _head(connection, stream)
+    sent = [record for arrival in arrivals for record in arrival.batch.records]
+    new = _unseen(connection, stream, {record.seq: record for record in reversed(sent)})
+    if new:
+        rows = [stream._asdict() | {"seq": r.seq, "at": r.at, "received_at": at} for r in new]
+        connection.execute(receipts.insert(), rows)
+    after = msgspec.structs.replace(
+        head,
+        highest=max([head.highest, *(record.seq for record in new)]),
+        stored=head.stored + len(new),
+        dropped=max([head.dropped, *(arrival.batch.dropped for arrival in arrivals)]),
+        resent=head.resent + len(sent) - len(new),
+        malformed=head.malformed + project(connection, stream.device, stream.channel, new, at=at),
+        at=at,
+    )
+    where = [column == value for column, value in zip(inbox_heads.primary_key.columns, stream, strict=True)]
+    if connection.execute(update(inbox_heads).where(*where).values(**columns(after))).rowcount == 0:
+        connection.execute(inbox_heads.insert().values(**columns(after)))
+    return after.highest
+
+
+def _head(connection: Connection, stream: _Stream) -> Head:
+    where = [column == value for column, value in zip(inbox_heads.primary_key.columns, stream, strict=True)]
+    return one(connection, select(inbox_heads).where(*where), Head) or Head(**stream._asdict())
+
+
+def _unseen(connection: Connection, stream: _Stream, records: Mapping[int, Record]) -> list[Record]:
+    """Those without a receipt, by `seq`."""
+    if not records:
+        return []
+    same = [receipts.c[name] == value for name, value in stream._asdict().items()]
+    known = select(receipts.c.seq).where(*same, receipts.c.seq.between(min(records), max(records)))
+    seen = set(connection.scalars(known))
+    return [records[seq] for seq in sorted(records) if seq not in seen]
+
+
+def heads(connection: Connection) -> list[Head]:
+    """The ledger of every stream."""
+    order = (inbox_heads.c.device, inbox_heads.c.channel, inbox_heads.c.at)
+    return many(connection, select(inbox_heads).order_by(*order), Head)
+
+
+def receipts_held(connection: Connection) -> int:
+    """Receipts counted one by one, to hold against the ledgers' sums."""
+    return int(connection.scalar(select(func.count()).select_from(receipts)) or 0)

@@ -1,0 +1,102 @@
+"""Releases and their variants; the manifest's bytes are kept as they were signed."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, func, select, update
+
+from cloud.store.rows import columns, many, one
+from cloud.store.tables import releases, variants
+from shared.bundle import Release, decode_release, digest_of, encode
+from shared.errors import RefusedError
+
+
+class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One release."""
+
+    id: str
+    model: str
+    counter: int
+    run: str
+    digest: str
+    """Of the manifest."""
+
+    manifest: bytes
+    signers: list[str] = []
+    """Key ids of the role that signed it."""
+
+    replaces: str = ""
+    """The release it takes the place of, when it brings an older one's bytes back; else empty."""
+
+    created_at: float
+    published_at: float | None = None
+
+    def document(self) -> Release:
+        """The manifest, decoded."""
+        return decode_release(self.manifest)
+
+
+class Releases:
+    """Releases in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, release: Release, *, replaces: str = "") -> ReleaseRow:
+        """Keep a release that is not signed yet."""
+        row = ReleaseRow(
+            id=release.id,
+            model=release.model,
+            counter=release.counter,
+            run=release.run,
+            digest=digest_of(release),
+            manifest=encode(release),
+            replaces=replaces,
+            created_at=release.created,
+        )
+        self._connection.execute(releases.insert().values(**columns(row)))
+        for variant in release.variants:
+            values = columns(variant) | {"release": release.id}
+            self._connection.execute(variants.insert().values({k: values[k] for k in variants.c.keys()}))  # noqa: SIM118  a column collection iterates over columns
+        return row
+
+    def published(self, release: str, *, signers: list[str], at: float) -> None:
+        """Note that the signed metadata lies in the repository."""
+        self._connection.execute(
+            update(releases).where(releases.c.id == release).values(published_at=at, signers=signers)
+        )
+
+    def find(self, release: str) -> ReleaseRow | None:
+        """The release, or None."""
+        return one(self._connection, select(releases).where(releases.c.id == release), ReleaseRow)
+
+    def get(self, release: str) -> ReleaseRow:
+        """The release.
+
+        Raises:
+            RefusedError: there is none of that name.
+        """
+        found = self.find(release)
+        if found is None:
+            raise RefusedError(f"no release {release!r}", hint="`hinterland releases` lists them.")
+        return found
+
+    def all(self, *, model: str | None = None) -> list[ReleaseRow]:
+        """Every release, oldest first, or those of one model line."""
+        query = select(releases).order_by(releases.c.created_at, releases.c.counter)
+        return many(self._connection, query if model is None else query.where(releases.c.model == model), ReleaseRow)
+
+    def unpublished(self) -> list[ReleaseRow]:
+        """Those that still have to be signed and published, oldest first."""
+        query = select(releases).where(releases.c.published_at.is_(None)).order_by(releases.c.created_at)
+        return many(self._connection, query, ReleaseRow)
+
+    def of_run(self, run: str) -> ReleaseRow | None:
+        """The release that came from a run, or None; releases that bring bytes back do not count."""
+        query = select(releases).where(releases.c.run == run, releases.c.replaces == "")
+        return one(self._connection, query, ReleaseRow)
+
+    def next_counter(self, model: str) -> int:
+        """Counter of the next release of a model line."""
+        highest = self._connection.scalar(select(func.max(releases.c.counter)).where(releases.c.model == model))
+        return int(highest or 0) + 1

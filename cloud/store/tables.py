@@ -1,0 +1,301 @@
+"""Every table in one view.
+
+Times are Unix seconds in UTC, digests lower-case hexadecimal SHA-256. Only portable SQL: PostgreSQL runs the same code.
+`migrations/` builds these tables step by step; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+NAME = String(80)
+DIGEST = String(64)
+COUNTER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in its own INTEGER
+
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("fleet", NAME, nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("hardware", JSON, nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("node", String(20), nullable=False),  # Flower's node id fills 64 bits without a sign
+    Column("serial", String(64), nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("enrolled_at", Double, nullable=False),
+    Column("last_seen", Double, nullable=False),
+)
+
+enrolment_tokens = Table(
+    "enrolment_tokens",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("fleet", NAME, nullable=False),
+    Column("device", NAME, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("used_by", NAME, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("name", NAME, nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+)
+
+model_lines = Table(
+    "model_lines",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("model", NAME, nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("cause", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("result", JSON, nullable=False),
+    Column("release", NAME, nullable=False),
+    Column("followed", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    UniqueConstraint("model", "number"),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("cohort", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("model", NAME, nullable=False),
+    Column("counter", Integer, nullable=False),
+    Column("run", NAME, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("signers", JSON, nullable=False),
+    Column("replaces", NAME, nullable=False),  # set when this release brings old bytes back
+    Column("created_at", Double, nullable=False),
+    Column("published_at", Double),
+    UniqueConstraint("model", "counter"),
+)
+
+variants = Table(
+    "variants",
+    metadata,
+    Column("release", ForeignKey("releases.id"), primary_key=True),
+    Column("name", NAME, primary_key=True),
+    Column("digest", DIGEST, nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("precision", String(16), nullable=False),
+    Column("runtime", String(32), nullable=False),
+    Column("hardware", JSON, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("fleet", NAME, nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("release", ForeignKey("releases.id"), nullable=False),
+    Column("previous", NAME, nullable=False),
+    Column("fallback", NAME, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("wave", Integer, nullable=False),
+    Column("opened_at", Double),
+    Column("complete_at", Double),
+    Column("reason", Text, nullable=False),
+    Column("waves", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Index("ix_rollouts_fleet_model", "fleet", "model"),
+)
+
+rollout_devices = Table(
+    "rollout_devices",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.id"), primary_key=True),
+    Column("device", NAME, primary_key=True),
+    Column("wave", Integer, nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("offered_at", Double),
+    Column("active_at", Double),
+    Column("at", Double),
+)
+
+device_status = Table(
+    "device_status",
+    metadata,
+    Column("device", NAME, primary_key=True),
+    Column("model", NAME, primary_key=True),
+    Column("release", NAME, nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("slot", String(8), nullable=False),
+    Column("variant", NAME, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("serving", NAME, nullable=False),  # the release that was last reported active
+    Column("serving_variant", NAME, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+inbox_heads = Table(
+    "inbox_heads",
+    metadata,
+    Column("device", NAME, primary_key=True),
+    Column("boot", NAME, primary_key=True),
+    Column("channel", String(16), primary_key=True),
+    Column("highest", BigInteger, nullable=False),
+    Column("stored", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("resent", BigInteger, nullable=False),
+    Column("malformed", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("device", NAME, primary_key=True),
+    Column("boot", NAME, primary_key=True),
+    Column("channel", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("received_at", Double, nullable=False),
+)
+
+telemetry = Table(
+    "telemetry",
+    metadata,
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
+    Column("device", NAME, nullable=False),
+    Column("pipeline", NAME, nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("release", NAME, nullable=False),
+    Column("phase", NAME, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("processed", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("labelled", BigInteger, nullable=False),
+    Column("correct", BigInteger, nullable=False),
+    Column("labels_held", BigInteger, nullable=False),
+    Column("latency_ms", LargeBinary, nullable=False),
+    Column("counts", JSON, nullable=False),
+    Index("ix_telemetry_device_model", "device", "model", "id"),
+)
+
+drift_reports = Table(
+    "drift_reports",
+    metadata,
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
+    Column("device", NAME, nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("release", NAME, nullable=False),
+    Column("reference", Boolean, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Index("ix_drift_reports_device_model", "device", "model", "id"),
+)
+
+drift_states = Table(
+    "drift_states",
+    metadata,
+    Column("device", NAME, primary_key=True),
+    Column("model", NAME, primary_key=True),
+    Column("state", JSON, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("alarmed_at", Double),
+)
+
+drift_scores = Table(
+    "drift_scores",
+    metadata,
+    Column("report", BigInteger, primary_key=True, autoincrement=False),
+    Column("device", NAME, nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("release", NAME, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("feature", NAME, nullable=False),
+    Column("alarm", Boolean, nullable=False),
+    Column("at", Double, nullable=False),
+    Index("ix_drift_scores_model", "model", "device"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", COUNTER, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("kind", NAME, nullable=False),
+    Column("subject", String(160), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", COUNTER, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("actor", NAME, nullable=False),
+    Column("action", NAME, nullable=False),
+    Column("subject", String(160), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    Column("previous", DIGEST, nullable=False, unique=True),  # two writers cannot continue the same row
+    Column("digest", DIGEST, nullable=False),
+)
