@@ -43,8 +43,10 @@ bench: setup  ## Measure ours against its peers in one run; leaves bench.json
 
 lock: setup  ## Resolve requirements.lock afresh from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-		--torch-backend cpu --no-header --quiet --output-file requirements.fresh
-	{ grep '^#' requirements.lock; sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements.fresh; } > requirements.next
+		--no-header --quiet --output-file requirements.fresh
+	{ grep '^#' requirements.lock; \
+	awk '/^[^ ]/ { cuda = /^(nvidia-|cuda-|triton==)/ } !cuda' requirements.fresh | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; \
+	} > requirements.next
 	mv requirements.next requirements.lock && rm requirements.fresh
 
 clean:  ## Remove what was built, downloaded and reported
