@@ -11,6 +11,9 @@ from __future__ import annotations
 RELEASES = "releases"
 """The role that signs every release."""
 
+RELEASE_PATHS = f"{RELEASES}/*/*"
+"""Paths that the releases role may sign."""
+
 ISSUED = "x-issued"
 """Signed field of the timestamp: Unix seconds, whole (canonical JSON knows no fractions), when it was signed."""
 
@@ -23,6 +26,11 @@ MANIFEST = "manifest.json"
 def fleet_role(fleet: str) -> str:
     """The role that signs what one fleet should run."""
     return f"fleet-{fleet}"
+
+
+def fleet_paths(fleet: str) -> str:
+    """Paths that a fleet's role may sign."""
+    return f"fleets/{fleet}/*"
 
 
 def manifest_path(release: str) -> str:
