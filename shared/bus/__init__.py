@@ -32,12 +32,21 @@ class Bus(Protocol):
         """Whether publications leave now."""
         ...
 
+    @property
+    def sessions(self) -> int:
+        """How often a session was opened; a broker that was replaced in between may have forgotten everything."""
+        ...
+
     def on(self, topic_filter: str, handler: Handler) -> None:
         """Deliver what matches `topic_filter` to `handler`, one at a time and in order.
 
-        May be called before `run` or during it; the subscription is made again after each reconnect.
+        May be called before `run` or during it; the subscription is made again after each reconnect. What is
+        published after `on` leaves after the subscription, so an answer to it is not missed.
         A handler that raises `ContractError` is counted and the message dropped. A topic that two filters
         match reaches each handler once.
+
+        Raises:
+            ValueError: the filter has a handler already.
         """
         ...
 
