@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from cloud.audit.chain import GENESIS, AuditRow, seal
 from cloud.store.rows import columns, many, one
 from cloud.store.tables import audit
+from shared.audit import GENESIS, AuditRow, seal
 
 
 class AuditLog:

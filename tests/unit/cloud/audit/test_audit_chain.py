@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import delete, update
 
-from cloud.audit.chain import verify
 from cloud.audit.log import AuditLog
 from cloud.store.tables import audit
+from shared.audit import verify
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_swapped_rows_are_seen(log):
 def test_a_row_sealed_again_after_an_edit_breaks_the_next_one(log):
     from msgspec.structs import replace
 
-    from cloud.audit.chain import seal
+    from shared.audit import seal
 
     forged = seal(replace(rows(log)[1], actor="operator:eve"))
     with log.write() as connection:

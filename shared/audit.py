@@ -1,4 +1,7 @@
-"""The chain itself: each row's digest covers its content and the digest of the row before."""
+"""The chain of the audit log: each row's digest covers its content and the digest of the row before.
+
+Whoever reads the log can verify it without believing the coordinator.
+"""
 
 from __future__ import annotations
 

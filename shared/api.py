@@ -1,0 +1,385 @@
+"""What the coordinator's HTTP API says and hears, version 1.
+
+All bodies are JSON. Structs only gain optional fields. Times are Unix seconds in UTC; an empty string stands for none.
+Enrolment and renewal have shapes of their own in `shared.enrolment`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.bundle import Runtime, Schema
+
+PREFIX = "/v1"
+PROBLEM = "application/problem+json"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error, after RFC 9457."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    """`HinterlandError.code`: contract, trust, transport, refused, fault, …"""
+
+    hint: str = ""
+    type: str = "about:blank"
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the coordinator can do its part."""
+
+    status: str
+    """`ok`, or `degraded` when a part below says so."""
+
+    version: str
+    tenant: str
+    at: float
+    parts: dict[str, str]
+    """Part → `ok` or what is wrong with it."""
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask for the right to enrol one device."""
+
+    fleet: str = ""
+    """The coordinator's only fleet when empty."""
+
+    device: str = ""
+    """Only this device may use the token; any when empty."""
+
+    ttl_s: float = 86_400.0
+
+
+class TokenIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """A token, shown once."""
+
+    token: str
+    fleet: str
+    device: str
+    expires_at: float
+
+
+class DeviceModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a device is with one model line."""
+
+    model: str
+    desired: str
+    """What the signed state asks of it."""
+
+    serving: str = ""
+    release: str = ""
+    """What its newest report was about."""
+
+    stage: str = ""
+    slot: str = ""
+    variant: str = ""
+    reason: str = ""
+    at: float = 0.0
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One enrolled device."""
+
+    id: str
+    fleet: str
+    state: str
+    """`enrolled` or `revoked`."""
+
+    hardware: list[str]
+    node: str
+    """Flower's node id, decimal."""
+
+    serial: str
+    expires_at: float
+    enrolled_at: float
+    last_seen: float
+    models: list[DeviceModel] = []
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask to shut a device out."""
+
+    reason: str = ""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A model line: the policy of one model, in the words of `cloud.models.line`."""
+
+    name: str
+    document: dict[str, Any]
+    updated_at: float
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask for a federated run."""
+
+    model: str
+    reason: str = ""
+    overrides: dict[str, Any] = {}
+    """Fields of the run's specification that differ from the model line's, for example `rounds` or `seed`."""
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """One closed round."""
+
+    number: int
+    cohort: list[str]
+    metrics: dict[str, float]
+    digest: str
+    at: float
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One federated run."""
+
+    id: str
+    model: str
+    number: int
+    state: str
+    """`queued`, `running`, `judged`, `released`, `rejected` or `failed`."""
+
+    cause: str
+    reason: str
+    spec: dict[str, Any]
+    result: dict[str, Any]
+    release: str
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    rounds: list[Round] = []
+
+
+class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One uploaded file of an imported release."""
+
+    name: str
+    digest: str
+    """Of bytes sent before with `PUT /v1/blobs/{digest}`."""
+
+    precision: str
+    runtime: Runtime = Runtime.ONNXRUNTIME
+    hardware: list[str] = ["cpu"]
+
+
+class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Import a model that was trained elsewhere."""
+
+    model: str
+    schema: Schema
+    files: list[ImportedFile]
+    evaluation: dict[str, float] = {}
+    reason: str = ""
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a release."""
+
+    name: str
+    digest: str
+    size: int
+    precision: str
+    runtime: str
+    hardware: list[str]
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """One signed release."""
+
+    id: str
+    model: str
+    counter: int
+    run: str
+    digest: str
+    signers: list[str]
+    replaces: str
+    created_at: float
+    published_at: float | None
+    variants: list[Variant]
+    evaluation: dict[str, float]
+    labels: list[str]
+
+
+class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Bring a release to a fleet; what is left out comes from the model line."""
+
+    release: str
+    fleet: str = ""
+    canaries: list[str] | None = None
+    waves: list[float] | None = None
+    soak_s: float | None = None
+    deadline_s: float | None = None
+    reason: str = ""
+
+
+class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """One device in a rollout."""
+
+    device: str
+    wave: int
+    stage: str
+    reason: str
+    offered_at: float | None = None
+    active_at: float | None = None
+    at: float | None = None
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """One release on its way to a fleet."""
+
+    id: str
+    fleet: str
+    model: str
+    release: str
+    previous: str
+    fallback: str
+    state: str
+    """`pending`, `open`, `soaking`, `done`, `halted` or `superseded`."""
+
+    wave: int
+    waves: list[list[str]]
+    reason: str
+    created_at: float
+    opened_at: float | None = None
+    complete_at: float | None = None
+    finished_at: float | None = None
+    devices: list[RolloutDevice] = []
+
+
+class DriftScore(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one report of a device lay from its release's reference."""
+
+    device: str
+    model: str
+    release: str
+    score: float
+    feature: str
+    """The feature that moved most."""
+
+    alarm: bool
+    """Whether the device was in alarm after this report."""
+
+    at: float
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """Drift of all devices."""
+
+    scores: list[DriftScore]
+    """Oldest first."""
+
+    alarms: dict[str, list[str]]
+    """Model → devices in alarm now."""
+
+    thresholds: dict[str, float] = {}
+    """Model → score at which a report counts towards an alarm."""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """Records that devices sent against records held here."""
+
+    sent: int = 0
+    stored: int = 0
+    lost: int = 0
+    """Sent, and never to come: given up by a device over its cap."""
+
+    duplicated: int = 0
+    """Stored more than once; the primary key of the ledger makes this 0, and it is counted all the same."""
+
+    resent: int = 0
+    """Arrived again and were left out."""
+
+    malformed: int = 0
+
+
+class AccuracyPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Live accuracy in one telemetry window of one device."""
+
+    device: str
+    model: str
+    release: str
+    phase: str
+    at: float
+    labelled: int
+    correct: int
+
+
+class InferenceView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device computed with one release."""
+
+    device: str
+    model: str
+    pipeline: str
+    release: str
+    processed: int
+    errors: int
+    dropped: int
+    labelled: int
+    correct: int
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    counts: dict[str, int] = {}
+    """Predictions per class name."""
+
+
+class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything telemetry says, added up."""
+
+    total: Delivery
+    devices: dict[str, Delivery]
+    accuracy: list[AccuracyPoint]
+    inference: list[InferenceView]
+    latency: dict[str, dict[str, float]]
+    """Model → `p50_ms`, `p99_ms` over all devices, from merged sketches."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the timeline."""
+
+    id: int
+    at: float
+    kind: str
+    subject: str
+    text: str
+    data: dict[str, Any] = {}
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """How a release does on a device now."""
+
+    processed: int = 0
+    errors: int = 0
+    labelled: int = 0
+    accuracy: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    drift: float | None = None
+
+
+class ModelLineage(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a device runs what it runs, for one model line."""
+
+    status: DeviceModel
+    release: Release | None = None
+    variant: Variant | None = None
+    run: Run | None = None
+    cohort: list[str] = []
+    """Devices whose data formed the model, over all rounds."""
+
+    rollout: str = ""
+    rollout_state: str = ""
+    wave: int | None = None
+    offered_at: float | None = None
+    active_at: float | None = None
+    live: Live = Live()
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a device runs what it runs."""
+
+    device: str
+    fleet: str
+    models: list[ModelLineage]
