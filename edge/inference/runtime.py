@@ -1,0 +1,41 @@
+"""The port to whatever executes a model.
+
+`edge.inference.onnx_runtime` is the real one, `edge.inference.memory_runtime` its twin for tests;
+`tests/contract/test_session.py` runs against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Session(Protocol):
+    """One loaded model. Any thread may run it, several at once."""
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What executes the graph, by the runtime's own names, the preferred one first."""
+        ...
+
+    def run(self, batch: NDArray[np.float32]) -> list[Array]:
+        """Infer a batch [n, *input_shape]; each output is [n, ...], in the graph's order.
+
+        Raises:
+            FaultError: the batch does not fit the model, the runtime failed, or the session is closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model; may be called again. No `run` may be under way or follow."""
+        ...
+
+
+Load = Callable[[bytes], Session]
+"""Builds a session from a model file's bytes; raises `TrustError` for a model that must not be parsed, and
+`FaultError` for one that this machine cannot run."""

@@ -1,0 +1,1 @@
+"""Pipelines: source → preprocess → model → postprocess → sinks, and what they report."""

@@ -1,0 +1,49 @@
+"""What a model said about one input, whatever kind of model it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.inference.runtime import Array
+from shared.bundle import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object found in an image."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    """y1, x1, y2, x2 as shares of the image's height and width, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to one input."""
+
+    labels: tuple[str, ...]
+    """Classes predicted: one for a classifier, one per object for a detector, perhaps none."""
+
+    confidence: float
+    """Probability of the first label, 0 to 1; 0 without labels."""
+
+    index: int = -1
+    """Class index of a classifier's prediction; −1 from a detector."""
+
+    detections: tuple[Detection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An answer and where it came from."""
+
+    id: str
+    release: str
+    at: float
+    answer: Answer
+
+
+Interpret = Callable[[list[Array], Schema], list[Answer | None]]
+"""Reads a batch's outputs; None for an input whose outputs are not finite."""

@@ -1,0 +1,234 @@
+"""One source feeding one model, and what it tells the coordinator about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TypeVar
+
+from edge.drift.window import DriftSettings, DriftWindow, Observation
+from edge.inference.host import ModelHost, Served
+from edge.pipelines.accuracy import Bucket, LiveAccuracy
+from edge.pipelines.answer import Answer, Result
+from edge.pipelines.hooks import Emit, Hooks
+from edge.pipelines.reporter import Reporter
+from edge.pipelines.source import Sample, Source
+from edge.pipelines.state import Health, State
+from edge.pipelines.step import Outcome, infer
+from shared.clock import Clock
+from shared.errors import HinterlandError
+from shared.messages import DriftReport, Telemetry
+from shared.topics import Up
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSettings:
+    """How one pipeline works."""
+
+    name: str
+    model: str
+    batch: int = 16
+    """Most inputs classified at once when several are ready; nobody waits to fill it. Detectors take one."""
+
+    telemetry_s: float = 10.0
+    """Seconds a telemetry window lasts."""
+
+    drift: DriftSettings = field(default_factory=DriftSettings)
+
+
+class Pipeline:
+    """Runs until its source ends or it is cancelled. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        settings: PipelineSettings,
+        *,
+        source: Source,
+        host: ModelHost,
+        emit: Emit,
+        clock: Clock,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self.settings = settings
+        self.state = State.IDLE
+        self.reason = ""
+        """Why the pipeline failed."""
+
+        self.health: dict[str, Health] = {}
+        """By release."""
+
+        self._source = source
+        self._host = host
+        self._emit = emit
+        self._clock = clock
+        self._hooks = hooks or Hooks()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"infer-{settings.name}")
+        self._accuracy = LiveAccuracy()
+        self._reporter = Reporter(
+            pipeline=settings.name,
+            model=settings.model,
+            accuracy=self._accuracy,
+            labels_held=self._hooks.labels_held,
+            since=clock.now(),
+        )
+        self._drift = DriftWindow(pipeline=settings.name, model=settings.model, settings=settings.drift)
+        self._release = ""
+        self._dropped = 0
+
+    async def run(self) -> None:
+        """Infer until the source ends; report as time passes, and once more at the end."""
+        reporting = asyncio.create_task(self._report_forever(), name=f"report-{self.settings.name}")
+        try:
+            while await self.turn():
+                pass
+            self.state = State.ENDED
+        except HinterlandError as error:
+            self.state, self.reason = State.FAILED, str(error)
+            log.error("pipeline %s stopped: %s", self.settings.name, error)  # noqa: TRY400 - no bug of ours to trace
+        finally:
+            reporting.cancel()
+            with suppress(asyncio.CancelledError):
+                await reporting
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop the source and report what is left; `run` does so by itself."""
+        if self.state is not State.FAILED:
+            self.state = State.ENDED
+        await self._source.close()
+        self.flush()
+        self._thread.shutdown(wait=False)
+
+    async def turn(self) -> bool:
+        """Wait for a model, take what is ready, answer it; False when the source has ended."""
+        served = self._host.serving(self.settings.model)
+        if served is None:
+            self.state = State.WAITING
+            await self._host.arrival(self.settings.model)
+            return True
+        self.state = State.RUNNING
+        self._source.fit(served.schema)
+        samples = await self._source.take(self.settings.batch if served.schema.kind == "classification" else 1)
+        if not samples:
+            return False
+        self._account(*await self._answer(samples))
+        return True
+
+    def label(self, sample: str, label: int) -> bool:
+        """Count a class index against the prediction made for `sample`; False when that is not known here."""
+        return self._accuracy.labelled(sample, label)
+
+    def flush(self) -> None:
+        """Report everything gathered so far."""
+        at = self._clock.now()
+        self._flush_telemetry(at)
+        self._send(Up.DRIFT, self._drift.flush(at=at))
+
+    def tick(self) -> None:
+        """End the telemetry window, and the drift window if its time is over."""
+        at = self._clock.now()
+        self._flush_telemetry(at)
+        self._send(Up.DRIFT, self._drift.tick(at=at))
+
+    async def _report_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.telemetry_s)
+            self.tick()
+
+    async def _answer(self, samples: Sequence[Sample]) -> tuple[Outcome, float]:
+        """Infer with whatever serves now; samples in hand wait should the model have been withdrawn."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with self._host.lease(self.settings.model) as served:
+                if served is not None:
+                    return await _to_its_end(loop.run_in_executor(self._thread, self._work, served, samples))
+            self.state = State.WAITING
+            await self._host.arrival(self.settings.model)
+
+    def _work(self, served: Served, samples: Sequence[Sample]) -> tuple[Outcome, float]:
+        """The thread's part: answers, and the monotonic moment they were there."""
+        outcome = infer(served, samples, self._hooks.interpret)
+        done = self._clock.monotonic()
+        for sample, answer in _answered(outcome):
+            result = Result(id=sample.id, release=outcome.release, at=sample.at, answer=answer)
+            for sink in self._hooks.sinks:
+                sink.put(sample, result)
+        return outcome, done
+
+    def _account(self, outcome: Outcome, done: float) -> None:
+        if outcome.release != self._release:
+            self._begin_release(outcome.release)
+        self._count_dropped(outcome)
+        health = self.health[outcome.release]
+        health.fault = outcome.fault or health.fault
+        for sample, answer in zip(outcome.samples, outcome.answers, strict=True):
+            bucket = Bucket(outcome.release, sample.phase)
+            if self._hooks.remember is not None:
+                self._hooks.remember(sample.id, sample.x)
+            if answer is None:
+                health.errors += 1
+                self._reporter.failed(bucket)
+                continue
+            health.processed += 1
+            self._reporter.inferred(bucket, latency_ms=(done - sample.ready) * 1e3, labels=answer.labels)
+            if answer.index >= 0:
+                self._accuracy.predicted(sample.id, index=answer.index, bucket=bucket)
+        self._observe(outcome)
+
+    def _begin_release(self, release: str) -> None:
+        """End the windows of the release before, so that none spans two."""
+        self.flush()
+        self._release = release
+        self.health.setdefault(release, Health())
+        if self._hooks.on_release is not None:
+            self._hooks.on_release(release)
+
+    def _count_dropped(self, outcome: Outcome) -> None:
+        if new := self._source.dropped - self._dropped:
+            self._dropped += new
+            self._reporter.dropped(Bucket(outcome.release, outcome.samples[0].phase), new)
+
+    def _observe(self, outcome: Outcome) -> None:
+        answers = [answer for _, answer in _answered(outcome)]
+        if not answers:
+            return
+        observation = Observation(
+            release=outcome.release,
+            features=outcome.features,
+            confidence=[answer.confidence for answer in answers],
+            labels=chain.from_iterable(answer.labels for answer in answers),
+        )
+        self._send(Up.DRIFT, self._drift.add(observation, at=self._clock.now()))
+
+    def _flush_telemetry(self, at: float) -> None:
+        self._send(Up.TELEMETRY, self._reporter.flush(at=at))
+
+    def _send(self, channel: Up, messages: Iterable[Telemetry | DriftReport]) -> None:
+        for message in messages:
+            try:
+                self._emit(channel, message)
+            except HinterlandError as error:
+                log.warning("pipeline %s: %s not reported: %s", self.settings.name, channel, error)
+
+
+def _answered(outcome: Outcome) -> list[tuple[Sample, Answer]]:
+    pairs = zip(outcome.samples, outcome.answers, strict=True)
+    return [(sample, answer) for sample, answer in pairs if answer is not None]
+
+
+async def _to_its_end(work: asyncio.Future[T]) -> T:
+    """Await `work`; when cancelled, wait for its thread first: it still uses a leased session."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
