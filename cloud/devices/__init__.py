@@ -1,0 +1,1 @@
+"""Devices: enrolment, certificates, the broker that lets only them in."""
