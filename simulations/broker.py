@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 from cloud.devices.broker import BrokerFiles, render_config
@@ -26,7 +27,8 @@ def find_mosquitto(setup: Path | None = None) -> Path:
         RefusedError: there is none.
     """
     unpacked = [str(setup / "usr/sbin/mosquitto")] if setup else []
-    for candidate in [*unpacked, "mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]:
+    beside = str(Path(sys.executable).with_name("mosquitto"))  # where `make setup` puts it without root
+    for candidate in [*unpacked, beside, "mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]:
         if found := shutil.which(candidate):
             return Path(found)
     raise RefusedError(

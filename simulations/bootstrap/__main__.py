@@ -10,7 +10,6 @@ from shared.errors import HinterlandError
 from simulations.bootstrap import debian, environment
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".hinterland"
 
 BROKER = {"mosquitto": ["mosquitto"]}
 """Package → the commands wanted from it."""
@@ -26,7 +25,7 @@ def main(arguments: list[str]) -> int:
     try:
         changed = environment.ensure(ROOT)
         for package, commands in system.items():
-            changed |= debian.provide([package], commands=commands, home=HOME)
+            changed |= debian.provide([package], commands=commands, home=ROOT / ".venv")
     except HinterlandError as error:
         print(f"{error}\nRemedy: {error.hint}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""System packages on Debian and Ubuntu: installed as root, unpacked beside the checkout otherwise."""
+"""System packages on Debian and Ubuntu: installed as root, unpacked into the virtual environment otherwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def provide(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> 
     """Have `commands` on this machine; return False when they were there already.
 
     As root the packages are installed. Otherwise they, and the libraries that are missing here, are unpacked
-    under `home/unpacked`, and `home/bin` gets a script for each command.
+    under `home/unpacked`, and `home/bin` gets a script for each command; `home` is a virtual environment.
 
     Raises:
         RefusedError: this is no Debian or Ubuntu.
