@@ -79,7 +79,7 @@ def unpack(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> N
         run(["dpkg", "-x", str(archive), str(tree)], failure=f"{archive.name} is damaged", hint=HINT)
         archive.unlink()
     for command in commands:
-        _write_script(command, tree=tree, into=home / "bin")
+        write_script(command, tree=tree, into=home / "bin")
 
 
 def missing(plan: str) -> list[str]:
@@ -98,7 +98,12 @@ def _plan(packages: Sequence[str]) -> str:
     return answer.stdout
 
 
-def _write_script(command: str, *, tree: Path, into: Path) -> None:
+def write_script(command: str, *, tree: Path, into: Path) -> None:
+    """Make `into/command` run the program of that name under `tree`.
+
+    Raises:
+        FaultError: there is none.
+    """
     programs = [path for path in tree.glob(f"usr/*bin/{command}") if path.is_file()]
     if not programs:
         raise FaultError(f"no {command} in what was unpacked under {tree}", hint="Install it by hand.")
