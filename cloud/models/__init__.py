@@ -1,0 +1,1 @@
+"""Models between training and signing: lines, optimisation, gates and variants."""

@@ -1,0 +1,160 @@
+"""A model line: one model's policy, from the training recipe to the pace of its rollouts.
+
+Kept as a JSON document; fields are only added, each with a default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cloud.models.gates import Bar
+from shared.bundle import Schema
+from shared.errors import ContractError, RefusedError
+from shared.ids import check_name
+from shared.task import Recipe
+
+
+class LocalRecipe(msgspec.Struct, frozen=True, kw_only=True):
+    """How each device trains within a round."""
+
+    epochs: int = 1
+    batch_size: int = 32
+    learning_rate: float = 0.05
+
+    def seeded(self, seed: int) -> Recipe:
+        """The recipe of one device in one round."""
+        return Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, seed=seed)
+
+
+class Retrain(msgspec.Struct, frozen=True, kw_only=True):
+    """When drift starts a run."""
+
+    psi: float = 0.25
+    """Population stability index of an input above which a window counts as drifted."""
+
+    windows: int = 3
+    """Drifted windows in a row that make an alarm: one odd window is no new world."""
+
+    labels: int = 200
+    """Labelled live examples the drifted devices must hold together before a run makes sense."""
+
+    rounds: int = 0
+    """Rounds of such a run; the line's own number when 0."""
+
+    cooldown_s: float = 600.0
+    """Seconds after a run in which no other one starts by itself."""
+
+
+class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
+    """How models of one name come to be and reach devices."""
+
+    name: str
+    schema: Schema
+    task: str = ""
+    """Name of the model family (`shared.tasks`) that trains it; empty for a model that is only imported."""
+
+    rounds: int = 5
+    recipe: LocalRecipe = LocalRecipe()
+    seed: int = 0
+    """Decides initial weights, cohorts and the order of batches."""
+
+    min_devices: int = 2
+    """Devices that must take part in a round for its update to count."""
+
+    bar: Bar = Bar()
+    fleets: tuple[str, ...] = ()
+    """Fleets whose devices should run it."""
+
+    canaries: tuple[str, ...] = ()
+    """Devices that get a release first; the first device by name when empty."""
+
+    waves: tuple[float, ...] = (1.0,)
+    """Shares of the remaining devices, cumulative and rising to 1; one wave each."""
+
+    soak_s: float = 60.0
+    """Seconds a whole wave must have served before the next one starts."""
+
+    deadline_s: float = 3600.0
+    """Seconds within which every device of a wave must have settled."""
+
+    tolerated: float = 0.0
+    """Share of a later wave that may fail without halting the rollout."""
+
+    retrain: Retrain | None = None
+    """None: drift only raises an alarm."""
+
+    format: int = 1
+
+
+def encode_line(line: ModelLine) -> bytes:
+    """Canonical JSON."""
+    return msgspec.json.encode(line, order="sorted")
+
+
+def decode_line(data: bytes) -> ModelLine:
+    """Decode and check a line that the store holds.
+
+    Raises:
+        ContractError: not a line.
+        RefusedError: its numbers make no sense together.
+    """
+    try:
+        return check_line(msgspec.json.decode(data, type=ModelLine))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ContractError(f"no model line: {error}") from error
+
+
+def line_from(document: dict[str, Any]) -> ModelLine:
+    """Build and check a line from a parsed TOML, YAML or JSON document.
+
+    Raises:
+        ContractError: a field is unknown, missing or of the wrong kind.
+        RefusedError: its numbers make no sense together.
+    """
+    try:
+        line = msgspec.convert(document, ModelLine)
+    except msgspec.MsgspecError as error:
+        raise ContractError(f"no model line: {error}") from error
+    unknown = sorted(document.keys() - set(ModelLine.__struct_fields__))
+    if unknown:
+        raise ContractError(f"a model line has no {unknown[0][:80]!r}")
+    return check_line(line)
+
+
+def document_of(line: ModelLine) -> dict[str, Any]:
+    """The line as plain JSON values; the reverse of `line_from`."""
+    document: dict[str, Any] = msgspec.to_builtins(line, order="sorted")
+    return document
+
+
+def check_line(line: ModelLine) -> ModelLine:
+    """Return `line` if it can be followed.
+
+    Raises:
+        ContractError: its name is none.
+        RefusedError: a number is out of range; the message names the field.
+    """
+    check_name(line.name, kind="model name")
+    for fleet in line.fleets:
+        check_name(fleet, kind="fleet id")
+    wrong = [
+        field
+        for field, right in {
+            "rounds": line.rounds >= 1,
+            "min_devices": line.min_devices >= 1,
+            "recipe": line.recipe.epochs >= 1 and line.recipe.batch_size >= 1 and line.recipe.learning_rate > 0,
+            "waves": list(line.waves) == sorted(set(line.waves)) and line.waves[-1:] == (1.0,) and line.waves[0] > 0,
+            "soak_s": line.soak_s >= 0,
+            "deadline_s": line.deadline_s > 0,
+            "tolerated": 0 <= line.tolerated <= 1,
+            "retrain": line.retrain is None or (line.retrain.psi > 0 and line.retrain.windows >= 1 and bool(line.task)),
+        }.items()
+        if not right
+    ]
+    if wrong:
+        raise RefusedError(
+            f"model line {line.name}: {wrong[0]} is out of range", hint="See docs/architecture.md, “Model lines”."
+        )
+    return line

@@ -1,0 +1,69 @@
+"""Float to int8: ONNX Runtime's static quantiser, fed with ranges instead of data.
+
+Weights are signed 8 bit per channel, activations unsigned 8 bit per tensor (U8S8), written as QuantizeLinear and
+DequantizeLinear pairs; ONNX Runtime fuses them into integer kernels when it loads the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import add_infer_metadata
+
+from cloud.models.calibrate import PASSING, QUANTISED, activations
+from cloud.models.onnx_file import infer_shapes, load, save
+from shared.calibration import Range, check_ranges
+from shared.errors import ContractError
+
+
+def quantise(fp32: bytes, ranges: Mapping[str, Range], *, keep_float: Collection[str] = ()) -> bytes:
+    """Quantise a float model; the same arguments give the same bytes.
+
+    Args:
+        fp32: self-contained float ONNX.
+        ranges: of every activation that `calibration_graph` gauges.
+        keep_float: names of nodes that stay in float.
+
+    Raises:
+        ContractError: not an ONNX model, or a range is missing or none.
+    """
+    model = infer_shapes(load(fp32))
+    _check_complete(model, ranges)
+    add_infer_metadata(model)  # shapes are known: the quantiser need not write the model to disk to find them
+    quantiser = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=_tensors(check_ranges(ranges)),
+        nodes_to_quantize=[],
+        nodes_to_exclude=sorted(keep_float),
+        op_types_to_quantize=sorted(QUANTISED | PASSING),
+        extra_options={},
+    )
+    quantiser.quantize_model()
+    return save(_plain(quantiser.model.model))
+
+
+def _check_complete(model: Any, ranges: Mapping[str, Range]) -> None:
+    missing = [name for name in activations(model) if name not in ranges]
+    if missing:
+        raise ContractError(f"no range of {', '.join(missing[:5])}")
+
+
+def _tensors(ranges: Mapping[str, Range]) -> TensorsData:
+    pairs = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    return TensorsData(CalibrationMethod.MinMax, pairs)
+
+
+def _plain(model: Any) -> Any:
+    """Drop what only the quantiser needed."""
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    return model
