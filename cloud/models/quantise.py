@@ -2,6 +2,10 @@
 
 Weights are signed 8 bit per channel, activations unsigned 8 bit per tensor (U8S8), written as QuantizeLinear and
 DequantizeLinear pairs; ONNX Runtime fuses them into integer kernels when it loads the file.
+
+Weights use 7 of their 8 bits. Processors with AVX2 but without VNNI add pairs of u8 × s8 products in 16 bits, which
+overflow with full weights: the activity model then agreed with its float file on 0.76 to 0.96 of the hold-outs, and
+on 0.98 to 1.00 with 7 bits, with which all processors compute the same. A verdict of one device so holds on another.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ def quantise(fp32: bytes, ranges: Mapping[str, Range], *, keep_float: Collection
     quantiser = QDQQuantizer(
         model,
         per_channel=True,
-        reduce_range=False,
+        reduce_range=True,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=_tensors(check_ranges(ranges)),
@@ -48,6 +52,7 @@ def quantise(fp32: bytes, ranges: Mapping[str, Range], *, keep_float: Collection
         extra_options={},
     )
     quantiser.quantize_model()
+    quantiser.model.topological_sort()
     return save(_plain(quantiser.model.model))
 
 
