@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,18 +50,3 @@ def unpack_weights(data: bytes) -> Weights:
             return {name: np.asarray(archive[name], dtype=np.float32) for name in archive.files}
     except (ValueError, OSError, KeyError, EOFError, NotImplementedError) as error:
         raise ContractError(f"no weights: {error}") from error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: after a crash or a power cut there is the old file or the new one."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    with staging.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

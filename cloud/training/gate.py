@@ -1,0 +1,54 @@
+"""The gate that every client update passes before it may touch the sum.
+
+One NaN poisons federated averaging, a shape of (1,) broadcasts into every weight, an example count of 10⁹ or −1
+rules the mean. An update either has exactly the form of the global model and plausible numbers, or it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.training.aggregate import LARGEST
+from shared.errors import RefusedError
+
+
+def check_update(
+    update: Mapping[str, NDArray[Any]], examples: object, *, model: Mapping[str, NDArray[np.float32]], registered: int
+) -> int:
+    """Return the example count of an update that may be aggregated.
+
+    Args:
+        update: the tensors as they came.
+        examples: the example count as it came.
+        model: the global weights that the client started from.
+        registered: examples that the device said it trains on before the first round.
+
+    Raises:
+        RefusedError: (1) other tensors than the model's, (2) another shape or type, (3) a value that is not
+            finite or beyond `LARGEST`, (4) an example count outside 1 to `registered`.
+    """
+    if list(update) != list(model):  # (1)
+        odd = sorted(set(update) ^ set(model)) or ["their order"]
+        raise RefusedError(f"tensors differ from the model's: {', '.join(name[:80] for name in odd[:5])}")
+    for name, expected in model.items():
+        _check_tensor(name, update[name], expected.shape)
+    return _check_examples(examples, registered)
+
+
+def _check_tensor(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if values.shape != shape or values.dtype != np.float32:  # (2)
+        raise RefusedError(f"{name} is {values.dtype}{list(values.shape)}, the model has float32{list(shape)}")
+    if not np.isfinite(values).all():  # (3)
+        raise RefusedError(f"{name} holds a value that is not finite")
+    if values.size and float(np.abs(values).max()) > LARGEST:
+        raise RefusedError(f"{name} holds a value beyond {LARGEST:g}")
+
+
+def _check_examples(examples: object, registered: int) -> int:
+    if not isinstance(examples, int) or isinstance(examples, bool) or not 1 <= examples <= registered:  # (4)
+        raise RefusedError(f"claims {examples!r} examples, the device registered {registered}"[:200])
+    return examples

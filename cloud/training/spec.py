@@ -1,0 +1,99 @@
+"""What a federated run is asked to do: everything that its result is a function of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from cloud.models.gates import Bar
+from cloud.models.line import LocalRecipe
+from shared.durable import write_atomic
+from shared.errors import ContractError
+from shared.ids import check_name, device_id
+
+FILE = "spec.json"
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that may be drawn into the run's cohorts."""
+
+    device: str
+    node: int
+    """Flower's id of the same device, from `FlowerControl.register_node`; only addresses, never decides."""
+
+    labels: int = 0
+    """Labelled live examples that this device adds to its base split; a device that holds fewer refuses."""
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One federated run. The same spec over the same data gives the same model, bit for bit."""
+
+    run: str
+    task: str
+    members: list[Member]
+    seed: int
+    rounds: int = 10
+    fraction: float = 1.0
+    """Share of the members that a round's cohort draws, 0 to 1."""
+
+    local: LocalRecipe = LocalRecipe()
+    """What each client does in each round."""
+
+    server_momentum: float = 0.5
+    """0 is federated averaging; above, the global step keeps a running direction (FedAvgM, arXiv:1909.06335)."""
+
+    min_devices: int = 2
+    """Fewer accepted updates in a round, or fewer members online at the start, fail the run."""
+
+    round_timeout_s: float = 60.0
+    """After this a round closes over whoever answered."""
+
+    gather_timeout_s: float = 30.0
+    """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
+
+    start: str = ""
+    """Path of a weights file (`.npz`) to go on from; empty starts afresh with federated input statistics."""
+
+    champion: str = ""
+    """Path of the serving release's float file, which the challenger is compared with; empty for none."""
+
+    bar: Bar = Bar()
+    """What the candidate files must clear on the devices' hold-outs."""
+
+
+def check(spec: RunSpec) -> RunSpec:
+    """Return `spec` if it can be run at all.
+
+    Raises:
+        ContractError: it contradicts itself.
+    """
+    check_name(spec.run, kind="run id")
+    devices = [device_id(member.device) for member in spec.members]
+    nodes = {member.node for member in spec.members}
+    if len(set(devices)) != len(devices) or len(nodes) != len(devices):
+        raise ContractError(f"run {spec.run} names a device or a node twice")
+    if not 1 <= spec.min_devices <= len(devices):
+        raise ContractError(f"run {spec.run} needs {spec.min_devices} of {len(devices)} devices")
+    if not 0.0 < spec.fraction <= 1.0 or spec.rounds < 1 or not 0.0 <= spec.server_momentum < 1.0:
+        raise ContractError(f"run {spec.run} has a fraction, round count or momentum out of range")
+    if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
+        raise ContractError(f"run {spec.run} has a time-out or local training out of range")
+    return spec
+
+
+def write_spec(directory: Path, spec: RunSpec) -> None:
+    """Put a checked spec where `run_job` finds it."""
+    write_atomic(directory / FILE, msgspec.json.format(msgspec.json.encode(check(spec)), indent=2))
+
+
+def read_spec(directory: Path) -> RunSpec:
+    """Read and check a run's spec.
+
+    Raises:
+        ContractError: none there, or none that can be run.
+    """
+    try:
+        return check(msgspec.json.decode((directory / FILE).read_bytes(), type=RunSpec))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ContractError(f"no run in {directory}: {error}") from error
