@@ -24,6 +24,9 @@ from cloud.models.onnx_file import infer_shapes, load, save
 from shared.calibration import Range, check_ranges
 from shared.errors import ContractError
 
+FLOAT_OUTPUTS = ["Gemm", "MatMul"]
+"""Operators that end in float: their kernels can, and logits on 256 levels would tie."""
+
 
 def quantise(fp32: bytes, ranges: Mapping[str, Range], *, keep_float: Collection[str] = ()) -> bytes:
     """Quantise a float model; the same arguments give the same bytes.
@@ -49,7 +52,7 @@ def quantise(fp32: bytes, ranges: Mapping[str, Range], *, keep_float: Collection
         nodes_to_quantize=[],
         nodes_to_exclude=sorted(keep_float),
         op_types_to_quantize=sorted(QUANTISED | PASSING),
-        extra_options={},
+        extra_options={"OpTypesToExcludeOutputQuantization": FLOAT_OUTPUTS},
     )
     quantiser.quantize_model()
     quantiser.model.topological_sort()
