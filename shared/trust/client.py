@@ -171,8 +171,6 @@ def _raise_top_level(marks: Marks, session: Session) -> Marks:
     marks = _raise_role(marks, "snapshot", root.roles["snapshot"], session.snapshot_version)
     marks = _raise_role(marks, "targets", root.roles["targets"], session.targets.version)
     issued = timestamp.unrecognized_fields.get(ISSUED)
-    if issued is None:
-        return marks
     if type(issued) is not int or not 0 <= issued <= timestamp.expires.timestamp():
         raise TrustError(f"the timestamp's issue time {str(issued)[:40]!r} is none")
     return marks.raise_issued(keys=_keys(root.roles["timestamp"]), at=issued)
