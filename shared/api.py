@@ -26,6 +26,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """`HinterlandError.code`: contract, trust, transport, refused, fault, …"""
 
     hint: str = ""
+    message: str = ""
+    """Repeats `detail` under the name that `shared.enrolment.Refusal` reads."""
+
     type: str = "about:blank"
 
 

@@ -28,8 +28,8 @@ Digest = NewType("Digest", str)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
-RESERVED = frozenset({"coordinator", "superlink", "broker", "root"})
-"""Common names that belong to our own servers; no device may carry one."""
+RESERVED = frozenset({"coordinator", "superlink", "broker", "operator", "root"})
+"""Common names that belong to our own servers and operators; no device may carry one."""
 
 
 def check_name(text: str, *, kind: str = "name") -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from cloud.drift.policy import Policy
+from cloud.drift.retrain import RetrainPolicy
 from cloud.models.gates import Bar
 from shared.bundle import Schema
 from shared.errors import ContractError, RefusedError
@@ -28,23 +30,11 @@ class LocalRecipe(msgspec.Struct, frozen=True, kw_only=True):
         return Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, seed=seed)
 
 
-class Retrain(msgspec.Struct, frozen=True, kw_only=True):
-    """When drift starts a run."""
-
-    psi: float = 0.25
-    """Population stability index of an input above which a window counts as drifted."""
-
-    windows: int = 3
-    """Drifted windows in a row that make an alarm: one odd window is no new world."""
-
-    labels: int = 200
-    """Labelled live examples the drifted devices must hold together before a run makes sense."""
+class Retrain(RetrainPolicy, frozen=True, kw_only=True):
+    """When drift starts a run, and how long that is."""
 
     rounds: int = 0
     """Rounds of such a run; the line's own number when 0."""
-
-    cooldown_s: float = 600.0
-    """Seconds after a run in which no other one starts by itself."""
 
 
 class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +52,9 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
 
     min_devices: int = 2
     """Devices that must take part in a round for its update to count."""
+
+    members: tuple[str, ...] = ()
+    """Devices that train it; every enrolled device of its fleets when empty."""
 
     bar: Bar = Bar()
     fleets: tuple[str, ...] = ()
@@ -81,6 +74,9 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
 
     tolerated: float = 0.0
     """Share of a later wave that may fail without halting the rollout."""
+
+    watch: Policy = Policy()
+    """When a device's inputs count as drifted."""
 
     retrain: Retrain | None = None
     """None: drift only raises an alarm."""
@@ -149,7 +145,8 @@ def check_line(line: ModelLine) -> ModelLine:
             "soak_s": line.soak_s >= 0,
             "deadline_s": line.deadline_s > 0,
             "tolerated": 0 <= line.tolerated <= 1,
-            "retrain": line.retrain is None or (line.retrain.psi > 0 and line.retrain.windows >= 1 and bool(line.task)),
+            "retrain": line.retrain is None or bool(line.task),
+            "watch": line.watch.threshold > 0 and line.watch.persistence >= 1 and line.watch.least >= 1,
         }.items()
         if not right
     ]

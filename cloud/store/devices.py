@@ -7,9 +7,8 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from cloud.store.rows import columns, many, one
+from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import devices
-from shared.errors import RefusedError
 
 
 class DeviceState(StrEnum):
@@ -26,18 +25,23 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     fleet: str
     state: DeviceState
     hardware: list[str]
-    public_key: str
-    """PEM, SubjectPublicKeyInfo; the same key is its Flower node key."""
+    runtimes: list[str] = []
+    agent: str = ""
+    """Version of its agent at enrolment."""
+
+    public_key: bytes
+    """DER, SubjectPublicKeyInfo; the same key is its Flower node key."""
 
     node: str = ""
     """Flower's node id, decimal; empty until the SuperLink knows the key."""
 
     serial: str
-    """Of its newest certificate, hexadecimal."""
+    """Of its newest certificate, decimal."""
 
     expires_at: float
     enrolled_at: float
     last_seen: float
+    revoked_at: float | None = None
 
 
 class Devices:
@@ -60,11 +64,11 @@ class Devices:
         """The device.
 
         Raises:
-            RefusedError: there is none of that name.
+            UnknownError: there is none of that name.
         """
         found = self.find(device)
         if found is None:
-            raise RefusedError(f"no device {device!r}", hint="`hinterland devices` lists them.")
+            raise UnknownError(f"no device {device!r}", hint="`hinterland devices` lists them.")
         return found
 
     def all(self, *, fleet: str | None = None) -> list[Device]:
@@ -76,13 +80,21 @@ class Devices:
         """Those that may talk to us."""
         return [device for device in self.all(fleet=fleet) if device.state is DeviceState.ENROLLED]
 
-    def bind_node(self, device: str, node: int) -> None:
-        """Remember the Flower node that carries the device's key."""
-        self._connection.execute(update(devices).where(devices.c.id == device).values(node=str(node)))
+    def bind_node(self, device: str, node: str, *, key: bytes) -> None:
+        """Remember the Flower node that carries the device's key, unless the key has changed meanwhile."""
+        same = (devices.c.id == device, devices.c.public_key == key)
+        self._connection.execute(update(devices).where(*same).values(node=node))
 
-    def revoke(self, device: str) -> None:
+    def rekey(self, device: str, *, key: bytes, serial: str, expires_at: float) -> None:
+        """Keep a renewed certificate; a new key has to become a node again."""
+        held = self.get(device)
+        node = held.node if held.public_key == key else ""
+        values = {"public_key": key, "serial": serial, "expires_at": expires_at, "node": node}
+        self._connection.execute(update(devices).where(devices.c.id == device).values(**values))
+
+    def revoke(self, device: str, *, at: float) -> None:
         """Close the door to a device; its rows stay."""
-        values = {"state": DeviceState.REVOKED.value}
+        values = {"state": DeviceState.REVOKED.value, "revoked_at": at}
         self._connection.execute(update(devices).where(devices.c.id == device).values(**values))
 
     def seen(self, device: str, at: float) -> None:

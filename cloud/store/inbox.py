@@ -109,6 +109,9 @@ def heads(connection: Connection) -> list[Head]:
     return many(connection, select(inbox_heads).order_by(*order), Head)
 
 
-def receipts_held(connection: Connection) -> int:
-    """Receipts counted one by one, to hold against the ledgers' sums."""
-    return int(connection.scalar(select(func.count()).select_from(receipts)) or 0)
+def stored_twice(connection: Connection) -> int:
+    """Receipts beyond the first of each (device, boot, channel, seq), counted rather than assumed."""
+    name = (receipts.c.device, receipts.c.boot, receipts.c.channel, receipts.c.seq)
+    distinct = select(*name).distinct().subquery()
+    held = connection.scalar(select(func.count()).select_from(receipts)) or 0
+    return int(held) - int(connection.scalar(select(func.count()).select_from(distinct)) or 0)

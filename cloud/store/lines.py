@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from cloud.store.rows import columns, many, one
+from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import model_lines
-from shared.errors import RefusedError
 
 
 class LineRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +41,11 @@ class Lines:
         """The line.
 
         Raises:
-            RefusedError: there is none of that name.
+            UnknownError: there is none of that name.
         """
         found = self.find(name)
         if found is None:
-            raise RefusedError(f"no model line {name!r}", hint="Apply one: `hinterland models apply -f line.toml`.")
+            raise UnknownError(f"no model line {name!r}", hint="Apply one: `hinterland models apply -f line.toml`.")
         return found
 
     def all(self) -> list[LineRow]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, func, select, update
 
-from cloud.store.rows import columns, many, one
+from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import releases, variants
 from shared.bundle import Release, decode_release, digest_of, encode
-from shared.errors import RefusedError
 
 
 class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +73,11 @@ class Releases:
         """The release.
 
         Raises:
-            RefusedError: there is none of that name.
+            UnknownError: there is none of that name.
         """
         found = self.find(release)
         if found is None:
-            raise RefusedError(f"no release {release!r}", hint="`hinterland releases` lists them.")
+            raise UnknownError(f"no release {release!r}", hint="`hinterland releases` lists them.")
         return found
 
     def all(self, *, model: str | None = None) -> list[ReleaseRow]:

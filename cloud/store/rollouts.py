@@ -6,9 +6,8 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from cloud.rollout.advance import TERMINAL, Report, Rollout
-from cloud.store.rows import columns, many, one
+from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import rollout_devices, rollouts
-from shared.errors import RefusedError
 from shared.messages import Stage, UpdateStatus
 
 
@@ -61,11 +60,11 @@ class Rollouts:
         """The rollout.
 
         Raises:
-            RefusedError: there is none of that name.
+            UnknownError: there is none of that name.
         """
         found = self.find(rollout)
         if found is None:
-            raise RefusedError(f"no rollout {rollout!r}", hint="`hinterland rollouts` lists them.")
+            raise UnknownError(f"no rollout {rollout!r}", hint="`hinterland rollouts` lists them.")
         return found
 
     def all(self, *, fleet: str | None = None) -> list[Rollout]:

@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, Executable, RowMapping
 
+from shared.errors import RefusedError
+
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class UnknownError(RefusedError):
+    """There is nothing of that name."""
 
 
 def many(connection: Connection, statement: Executable, kind: type[T]) -> list[T]:

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select, update
 
-from cloud.store.rows import columns, many, one
+from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import rounds, runs
-from shared.errors import RefusedError
 
 
 class RunState(StrEnum):
@@ -87,11 +86,11 @@ class Runs:
         """The run.
 
         Raises:
-            RefusedError: there is none of that name.
+            UnknownError: there is none of that name.
         """
         found = self.find(run)
         if found is None:
-            raise RefusedError(f"no run {run!r}", hint="`hinterland runs` lists them.")
+            raise UnknownError(f"no run {run!r}", hint="`hinterland runs` lists them.")
         return found
 
     def all(self, *, model: str | None = None) -> list[Run]:

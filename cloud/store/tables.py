@@ -44,24 +44,28 @@ devices = Table(
     Column("fleet", NAME, nullable=False, index=True),
     Column("state", String(16), nullable=False),
     Column("hardware", JSON, nullable=False),
-    Column("public_key", Text, nullable=False),
+    Column("runtimes", JSON, nullable=False),
+    Column("agent", NAME, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
     Column("node", String(20), nullable=False),  # Flower's node id fills 64 bits without a sign
     Column("serial", String(64), nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("enrolled_at", Double, nullable=False),
     Column("last_seen", Double, nullable=False),
+    Column("revoked_at", Double),
 )
 
 enrolment_tokens = Table(
     "enrolment_tokens",
     metadata,
-    Column("digest", DIGEST, primary_key=True),
+    Column("id", NAME, primary_key=True),
+    Column("secret_sha256", DIGEST, nullable=False),
     Column("fleet", NAME, nullable=False),
     Column("device", NAME, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("used_at", Double),
-    Column("used_by", NAME, nullable=False),
+    Column("used_by", DIGEST, nullable=False),
 )
 
 api_keys = Table(
@@ -255,9 +259,17 @@ drift_states = Table(
     metadata,
     Column("device", NAME, primary_key=True),
     Column("model", NAME, primary_key=True),
-    Column("state", JSON, nullable=False),
-    Column("seen", BigInteger, nullable=False),
-    Column("alarmed_at", Double),
+    Column("release", NAME, primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+    Column("drifted", Boolean, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 drift_scores = Table(
@@ -268,6 +280,7 @@ drift_scores = Table(
     Column("model", NAME, nullable=False),
     Column("release", NAME, nullable=False),
     Column("score", Double, nullable=False),
+    Column("count", BigInteger, nullable=False),
     Column("feature", NAME, nullable=False),
     Column("alarm", Boolean, nullable=False),
     Column("at", Double, nullable=False),

@@ -1,4 +1,4 @@
-"""One-time enrolment tokens; only their digests are kept."""
+"""One-time enrolment tokens; of their secrets only the digest is kept."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from sqlalchemy import Connection, select, update
 
 from cloud.store.rows import columns, many, one
 from cloud.store.tables import enrolment_tokens as tokens
-from shared.errors import RefusedError
 
 
-class Token(msgspec.Struct, frozen=True, kw_only=True):
+class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     """The right to enrol one device, once."""
 
-    digest: str
-    """SHA-256 of the secret."""
-
+    id: str
+    secret_sha256: str
     fleet: str
-    device: str = ""
-    """The only device that may use it; any for an empty name."""
+    device: str
+    """Name that its user will get."""
 
     created_at: float
     expires_at: float
     used_at: float | None = None
     used_by: str = ""
+    """SHA-256 of the public key (DER) that used it; empty until then."""
 
 
 class Tokens:
@@ -32,39 +31,25 @@ class Tokens:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, token: Token) -> None:
+    def add(self, token: TokenRow) -> None:
         self._connection.execute(tokens.insert().values(**columns(token)))
 
-    def all(self) -> list[Token]:
+    def find(self, identifier: str) -> TokenRow | None:
+        """The token, or None."""
+        return one(self._connection, select(tokens).where(tokens.c.id == identifier), TokenRow)
+
+    def all(self) -> list[TokenRow]:
         """Every token, oldest first."""
-        return many(self._connection, select(tokens).order_by(tokens.c.created_at), Token)
+        return many(self._connection, select(tokens).order_by(tokens.c.created_at, tokens.c.id), TokenRow)
 
-    def take(self, digest: str, *, device: str, at: float) -> Token:
-        """Use a token up; of any number of tries at once exactly one succeeds.
+    def take(self, identifier: str, *, key: str, at: float) -> bool:
+        """Use a token up for the public key with digest `key`; whether that key holds it now.
 
-        The update is the decision: it matches only an unused, unexpired token, so the database serialises the
-        race, and a transaction that fails later gives the token back by rolling back.
-
-        Raises:
-            RefusedError: unknown, used, expired, or meant for another device.
+        The update is the decision: it matches only an unused token, so the database serialises the race, and a
+        transaction that fails later gives the token back by rolling back. The key that won may come again, because
+        the answer to its first request may have been lost.
         """
-        usable = (tokens.c.digest == digest, tokens.c.used_at.is_(None), tokens.c.expires_at > at)
-        meant = tokens.c.device.in_(("", device))
-        taken = self._connection.execute(update(tokens).where(*usable, meant).values(used_at=at, used_by=device))
-        found = one(self._connection, select(tokens).where(tokens.c.digest == digest), Token)
-        if taken.rowcount != 1 or found is None:
-            raise RefusedError(
-                f"the enrolment token {_flaw(found, device, at)}",
-                hint="Make a new one: `hinterland token create`.",
-            )
-        return found
-
-
-def _flaw(token: Token | None, device: str, at: float) -> str:
-    if token is None:
-        return "is unknown"
-    if token.used_at is not None:
-        return "was used already"
-    if token.expires_at <= at:
-        return "has expired"
-    return f"is not meant for {device!r}"
+        unused = update(tokens).where(tokens.c.id == identifier, tokens.c.used_at.is_(None))
+        if self._connection.execute(unused.values(used_at=at, used_by=key)).rowcount == 1:
+            return True
+        return bool(self._connection.scalar(select(tokens.c.used_by).where(tokens.c.id == identifier)) == key)

@@ -34,6 +34,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("previous", name=op.f("uq_audit_previous")),
     )
     op.create_table(
+        "cursors",
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
+    )
+    op.create_table(
         "device_status",
         sa.Column("device", sa.String(length=80), nullable=False),
         sa.Column("model", sa.String(length=80), nullable=False),
@@ -55,12 +61,15 @@ def upgrade() -> None:
         sa.Column("fleet", sa.String(length=80), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("hardware", sa.JSON(), nullable=False),
-        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("runtimes", sa.JSON(), nullable=False),
+        sa.Column("agent", sa.String(length=80), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
         sa.Column("node", sa.String(length=20), nullable=False),
         sa.Column("serial", sa.String(length=64), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.Column("enrolled_at", sa.Double(), nullable=False),
         sa.Column("last_seen", sa.Double(), nullable=False),
+        sa.Column("revoked_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_devices")),
     )
     with op.batch_alter_table("devices", schema=None) as batch_op:
@@ -88,6 +97,7 @@ def upgrade() -> None:
         sa.Column("model", sa.String(length=80), nullable=False),
         sa.Column("release", sa.String(length=80), nullable=False),
         sa.Column("score", sa.Double(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
         sa.Column("feature", sa.String(length=80), nullable=False),
         sa.Column("alarm", sa.Boolean(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
@@ -100,21 +110,23 @@ def upgrade() -> None:
         "drift_states",
         sa.Column("device", sa.String(length=80), nullable=False),
         sa.Column("model", sa.String(length=80), nullable=False),
-        sa.Column("state", sa.JSON(), nullable=False),
-        sa.Column("seen", sa.BigInteger(), nullable=False),
-        sa.Column("alarmed_at", sa.Double(), nullable=True),
-        sa.PrimaryKeyConstraint("device", "model", name=op.f("pk_drift_states")),
+        sa.Column("release", sa.String(length=80), nullable=False),
+        sa.Column("state", sa.LargeBinary(), nullable=False),
+        sa.Column("drifted", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("device", "model", "release", name=op.f("pk_drift_states")),
     )
     op.create_table(
         "enrolment_tokens",
-        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.String(length=80), nullable=False),
+        sa.Column("secret_sha256", sa.String(length=64), nullable=False),
         sa.Column("fleet", sa.String(length=80), nullable=False),
         sa.Column("device", sa.String(length=80), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.Column("used_at", sa.Double(), nullable=True),
-        sa.Column("used_by", sa.String(length=80), nullable=False),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_enrolment_tokens")),
+        sa.Column("used_by", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_enrolment_tokens")),
     )
     op.create_table(
         "events",

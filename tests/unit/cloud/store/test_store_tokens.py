@@ -1,46 +1,33 @@
-"""Enrolment tokens are good once."""
+"""Enrolment tokens are good for one key."""
 
 import pytest
 
-from cloud.store.tokens import Token, Tokens
-from shared.errors import RefusedError
+from cloud.store.tokens import TokenRow, Tokens
+
+TOKEN = TokenRow(id="t1", secret_sha256="a" * 64, fleet="lab", device="one", created_at=1.0, expires_at=100.0)
 
 
-def token(**changes):
-    return Token(**{"digest": "a" * 64, "fleet": "lab", "created_at": 1.0, "expires_at": 100.0} | changes)
-
-
-def test_a_token_is_used_up(database):
+def test_the_first_key_wins_and_may_come_again(database):
     with database.write() as connection:
-        Tokens(connection).add(token())
-        assert Tokens(connection).take("a" * 64, device="one", at=2.0).fleet == "lab"
-        with pytest.raises(RefusedError, match="was used already"):
-            Tokens(connection).take("a" * 64, device="two", at=3.0)
-        assert Tokens(connection).all()[0].used_by == "one"
+        Tokens(connection).add(TOKEN)
+        assert Tokens(connection).take("t1", key="k1", at=2.0)
+        assert not Tokens(connection).take("t1", key="k2", at=3.0)
+        assert Tokens(connection).take("t1", key="k1", at=4.0)
+        held = Tokens(connection).find("t1")
+        assert (held.used_at, held.used_by) == (2.0, "k1")
 
 
-@pytest.mark.parametrize(
-    ("held", "asked", "flaw"),
-    [
-        (token(expires_at=2.0), {"device": "one", "at": 2.0}, "has expired"),
-        (token(device="other"), {"device": "one", "at": 2.0}, "is not meant for 'one'"),
-        (token(digest="b" * 64), {"device": "one", "at": 2.0}, "is unknown"),
-    ],
-)
-def test_unusable_tokens_say_why(database, held, asked, flaw):
+def test_nobody_takes_an_unknown_token(database):
     with database.write() as connection:
-        Tokens(connection).add(held)
-        with pytest.raises(RefusedError, match=flaw) as caught:
-            Tokens(connection).take("a" * 64, **asked)
-        assert "token create" in caught.value.hint
-        assert Tokens(connection).all()[0].used_at is None
+        assert not Tokens(connection).take("t1", key="k1", at=2.0)
+        assert Tokens(connection).find("t1") is None
 
 
 def test_a_transaction_that_fails_gives_the_token_back(database):
     with database.write() as connection:
-        Tokens(connection).add(token())
+        Tokens(connection).add(TOKEN)
     with pytest.raises(RuntimeError), database.write() as connection:
-        Tokens(connection).take("a" * 64, device="one", at=2.0)
+        Tokens(connection).take("t1", key="k1", at=2.0)
         raise RuntimeError
     with database.write() as connection:
-        assert Tokens(connection).take("a" * 64, device="one", at=2.0)
+        assert Tokens(connection).take("t1", key="k2", at=2.0)

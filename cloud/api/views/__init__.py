@@ -1,0 +1,1 @@
+"""Questions to the database, answered in the shapes of `shared.api`."""

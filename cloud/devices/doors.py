@@ -1,0 +1,134 @@
+"""The doors that enrolled devices pass: the broker's access and revocation lists, and Flower's register of nodes.
+
+Both are functions of the database, brought in line after every change and again in every turn of the coordinator's
+loop, so that a crash between commit and door costs a moment and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from cloud.devices.authority import REVOCATION_LIFETIME, Authority
+from cloud.devices.broker import Grant, render_access
+from cloud.store.database import Database
+from cloud.store.devices import Device, Devices, DeviceState
+from shared.clock import Clock
+from shared.durable import read_if_present, write_atomic
+from shared.ids import DeviceId, FleetId, TenantId
+
+log = logging.getLogger(__name__)
+
+OBSERVER = "operator"
+"""Common name of the certificate that `hinterland tap` uses: reads everything, writes nothing."""
+
+
+class Nodes(Protocol):
+    """The federated engine's register of keys that may take part."""
+
+    def register_node(self, public_key: bytes) -> int:
+        """Let the holder of a key (DER, SubjectPublicKeyInfo) take part; return its node id.
+
+        Registering a key again returns the same node.
+
+        Raises:
+            TransportError: the engine does not answer.
+        """
+        ...
+
+    def unregister_node(self, node: int) -> None:
+        """Shut a node out; nothing happens when it is unknown.
+
+        Raises:
+            TransportError: the engine does not answer.
+        """
+        ...
+
+
+class BrokerDoor:
+    """Mosquitto's lists on disk, and the signal that has them read again."""
+
+    def __init__(self, *, access: Path, revoked: Path, pid_file: Path, authority: Authority, tenant: str) -> None:
+        self._access = access
+        self._revoked = revoked
+        self._pid_file = pid_file
+        self._authority = authority
+        self._tenant = TenantId(tenant)
+
+    def fit(self, devices: Sequence[Device], *, at: float) -> bool:
+        """Make both lists say what `devices` say; whether anything changed.
+
+        Raises:
+            FaultError: the disk did not take them.
+        """
+        admitted = [device for device in devices if device.state is DeviceState.ENROLLED]
+        grants = [Grant(DeviceId(device.id), FleetId(device.fleet), self._tenant) for device in admitted]
+        access = render_access(grants, observers=[OBSERVER]).encode()
+        changed = read_if_present(self._access) != access
+        if changed:
+            write_atomic(self._access, access)
+        changed = self._fit_revoked(devices, at=at) or changed
+        if changed:
+            self._signal()
+        return changed
+
+    def _fit_revoked(self, devices: Sequence[Device], *, at: float) -> bool:
+        revoked = {int(device.serial): device.revoked_at for device in devices if device.revoked_at is not None}
+        held = self._revoked.stat().st_mtime if self._revoked.exists() else 0.0
+        stale = at - held > REVOCATION_LIFETIME / 2 or any(since > held for since in revoked.values())
+        if stale:
+            listed = self._authority.revocation_list(revoked, at=at, number=int(at))
+            write_atomic(self._revoked, listed.encode())
+            os.utime(self._revoked, (at, at))
+        return stale
+
+    def _signal(self) -> None:
+        """SIGHUP to the broker, if its pid file names one of our processes."""
+        try:
+            os.kill(int((read_if_present(self._pid_file) or b"").decode().strip() or "x"), signal.SIGHUP)
+        except (ValueError, ProcessLookupError):
+            log.info("no broker to signal at %s; it reads its lists when it starts", self._pid_file)
+        except PermissionError:
+            log.warning("the broker runs under another account and must be reloaded by hand")
+
+
+class Doors:
+    """All doors together; safe to call from several threads."""
+
+    def __init__(self, *, database: Database, broker: BrokerDoor, nodes: Nodes | None, clock: Clock) -> None:
+        self._database = database
+        self._broker = broker
+        self._nodes = nodes
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def fit(self) -> None:
+        """Make every door say what the database says.
+
+        Raises:
+            FaultError: the disk did not take a list.
+            TransportError: the federated engine does not answer; the broker's door is right already.
+        """
+        with self._lock:
+            with self._database.read() as connection:
+                devices = Devices(connection).all()
+            self._broker.fit(devices, at=self._clock.now())
+            if self._nodes is not None:
+                for device in devices:
+                    self._fit_node(device, self._nodes)
+
+    def _fit_node(self, device: Device, nodes: Nodes) -> None:
+        if device.state is DeviceState.ENROLLED and not device.node:
+            node = str(nodes.register_node(device.public_key))
+        elif device.state is DeviceState.REVOKED and device.node:
+            nodes.unregister_node(int(device.node))
+            node = ""
+        else:
+            return
+        with self._database.write() as connection:
+            Devices(connection).bind_node(device.id, node, key=device.public_key)
