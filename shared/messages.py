@@ -122,6 +122,8 @@ class UpdateStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A step of the update machine, as it was taken."""
 
     model: str
+    """Empty, as is `release`, when the signed metadata as a whole was refused, or (`verified`) is fine again."""
+
     release: str
     stage: Stage
     slot: str = ""

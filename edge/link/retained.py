@@ -48,6 +48,9 @@ class RetainedFiles:
         self.pointer = 0
         """Newest timestamp version that the coordinator has pointed at; unsigned."""
 
+        self.generation = 0
+        """Grows with every file that comes or goes."""
+
         self.evicted = 0
         bus.on(topics.tuf_all(tenant), self._file)
         bus.on(topics.desired(fleet), self._pointed)
@@ -70,6 +73,11 @@ class RetainedFiles:
         while self.timestamp_version < timestamp_version:
             await self._changed.wait()
 
+    async def wait_change(self, seen: int) -> None:
+        """Return once `generation` is past `seen`."""
+        while self.generation <= seen:
+            await self._changed.wait()
+
     async def _file(self, delivery: Delivery) -> None:
         name = delivery.topic.removeprefix(self._prefix)
         if len(delivery.payload) > MAX_FILE:
@@ -90,5 +98,6 @@ class RetainedFiles:
             self._wake()
 
     def _wake(self) -> None:
+        self.generation += 1
         self._changed.set()
         self._changed = asyncio.Event()

@@ -18,3 +18,7 @@ class Serving(Protocol):
             HinterlandError: it does not load or does not answer; whatever served before still serves.
         """
         ...
+
+    async def withdraw(self, model: str) -> None:
+        """Serve nothing for `model` from the next input on."""
+        ...

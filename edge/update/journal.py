@@ -1,0 +1,67 @@
+"""Where each model's update stands: one file, on disk before the effect it announces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from shared.durable import read_if_present, write_atomic
+from shared.messages import Stage
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """The current step of one model's update."""
+
+    release: str
+    stage: Stage
+    slot: str = ""
+    variant: str = ""
+    reason: str = ""
+    trials: int = 0
+    """How often this release was tried here."""
+
+    starts: int = 0
+    """Starts of the agent that began to load this release and did not get through."""
+
+    failures: int = 0
+    """Attempts at this release that failed for want of something, in a row."""
+
+    distrusted: bool = False
+    """A proof failed; not tried again under the same signed metadata."""
+
+    metadata: str = ""
+    """Fingerprint of the signed metadata under which it was distrusted."""
+
+
+class Journal:
+    """All entries, read once and written whole; a damaged file counts as empty, since slots prove themselves."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries = _read(path)
+
+    def entry(self, model: str) -> Entry | None:
+        """The model's current step."""
+        return self._entries.get(model)
+
+    def models(self) -> list[str]:
+        """Every model that has an entry."""
+        return sorted(self._entries)
+
+    def write(self, model: str, entry: Entry) -> None:
+        """Replace a model's step; durable on return.
+
+        Raises:
+            FaultError: the disk does not take it; the announced effect must not happen.
+        """
+        entries = {**self._entries, model: entry}
+        write_atomic(self._path, msgspec.json.encode(entries, order="sorted"))
+        self._entries = entries
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    try:
+        return msgspec.json.decode(read_if_present(path) or b"{}", type=dict[str, Entry])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {}

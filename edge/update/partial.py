@@ -1,0 +1,150 @@
+"""A variant's file as its chunks come in, in any order.
+
+The file is its own journal: opening it hashes what lies there, so a power cut can lose chunks but never invent one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from itertools import accumulate
+from pathlib import Path
+
+from shared.bundle import Variant
+from shared.errors import FaultError, TrustError
+from shared.ids import sha256
+from shared.trust import SlotFact
+
+_PIECE = 1 << 20  # bytes hashed at a time
+
+
+class PartialFile:
+    """Blocks on the disk; one thread at a time."""
+
+    def __init__(self, path: Path, variant: Variant) -> None:
+        """Open or make the file, and find out which chunks it holds already.
+
+        Raises:
+            FaultError: no room, or the disk failed.
+        """
+        self.path = path
+        self.variant = variant
+        self._offsets = [0, *accumulate(chunk.size for chunk in variant.chunks)][:-1]
+        self._missing = set(range(len(variant.chunks)))
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self._scan()
+            self._require_room()
+        except OSError as error:
+            raise self._fault(error) from error
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices of the chunks that are lacking, ascending."""
+        return sorted(self._missing)
+
+    @property
+    def received(self) -> int:
+        """Bytes that are proven and written."""
+        return self.variant.size - sum(self.variant.chunks[index].size for index in self._missing)
+
+    def accept(self, index: int, data: bytes) -> bool:
+        """Write chunk `index`; False when it is there already.
+
+        Raises:
+            TrustError: these are not the bytes that were signed; nothing was written.
+            FaultError: the disk failed.
+        """
+        if index not in self._missing:
+            return False
+        chunk = self.variant.chunks[index]
+        if len(data) != chunk.size or sha256(data) != chunk.digest:
+            raise TrustError(f"chunk {index} of {self.variant.name} is not the one that was signed")
+        try:
+            _write_all(self._file, data, self._offsets[index])
+        except OSError as error:
+            raise self._fault(error) from error
+        self._missing.discard(index)
+        return True
+
+    def seed(self, slot: SlotFact) -> int:
+        """Copy the chunks that another release already brought; return how many."""
+        wanted: dict[str, list[int]] = {}
+        for index in self._missing:
+            wanted.setdefault(self.variant.chunks[index].digest, []).append(index)
+        copied = 0
+        with slot.path.open("rb") as file:
+            for chunk in slot.variant.chunks:
+                if chunk.digest not in wanted:
+                    file.seek(chunk.size, os.SEEK_CUR)
+                    continue
+                data = file.read(chunk.size)
+                copied += sum([self.accept(index, data) for index in wanted[chunk.digest]])
+        return copied
+
+    def finish(self) -> Path:
+        """Close the complete file and prove it as a whole.
+
+        Raises:
+            TrustError: the chunks are right but the whole is not: the manifest contradicts itself; the file is removed.
+            FaultError: the disk failed.
+        """
+        try:
+            os.fsync(self._file)
+            digest = self._digest()
+        except OSError as error:
+            raise self._fault(error) from error
+        finally:
+            self.close()
+        if digest != self.variant.digest:
+            self.path.unlink(missing_ok=True)
+            raise TrustError(f"{self.variant.name} as a whole is not what was signed, though each chunk is")
+        return self.path
+
+    def close(self) -> None:
+        """Give the file back; what it holds stays for the next attempt."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def discard(self) -> None:
+        """Close and remove the file, to give its space back."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _scan(self) -> None:
+        for index, (offset, chunk) in enumerate(zip(self._offsets, self.variant.chunks, strict=True)):
+            data = os.pread(self._file, chunk.size, offset)
+            if not data:
+                break  # the end of the file
+            if len(data) == chunk.size and sha256(data) == chunk.digest:
+                self._missing.discard(index)
+        os.ftruncate(self._file, self.variant.size)
+
+    def _require_room(self) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        needed = 2 * self.variant.size - self.received
+        if free < needed:
+            self.discard()
+            raise FaultError(
+                f"{self.variant.name} needs {needed >> 20} MiB of disk, {free >> 20} MiB are free",
+                hint="Free some space; the device tries again by itself.",
+            )
+
+    def _digest(self) -> str:
+        total = hashlib.sha256()
+        for offset in range(0, self.variant.size, _PIECE):
+            total.update(os.pread(self._file, _PIECE, offset))
+        return total.hexdigest()
+
+    def _fault(self, error: OSError) -> FaultError:
+        self.discard()
+        return FaultError(f"{self.variant.name} could not be kept: {error.strerror}", hint="Check the disk.")
+
+
+def _write_all(file: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written

@@ -1,0 +1,106 @@
+"""Two slots per model and a pointer: staging never touches the slot that serves, and the pointer's rename commits.
+
+<models>/<model>/A/        a sealed slot, see `shared.trust.slot`
+<models>/<model>/B/
+<models>/<model>/active    `A` or `B`
+<models>/<model>/incoming/ a variant as it is downloaded
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from shared.bundle import Release, Variant
+from shared.durable import make_directory, read_if_present, sync_directory, write_atomic
+from shared.errors import FaultError
+from shared.ids import check_digest, check_name
+from shared.trust import SlotFact, seal_slot, verify_slot
+
+NAMES = ("A", "B")
+
+
+class Slots:
+    """The slots of one model line; blocks, so call it in a thread."""
+
+    def __init__(self, models: Path, model: str) -> None:
+        self._directory = models / check_name(model, kind="model name")
+        self._pointer = self._directory / "active"
+
+    @staticmethod
+    def models(models: Path) -> list[str]:
+        """Model lines that have a directory."""
+        return sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
+
+    def active(self) -> str | None:
+        """Name of the slot that the pointer names; None before the first commit or with a damaged pointer."""
+        text = (read_if_present(self._pointer) or b"").decode(errors="replace").strip()
+        return text if text in NAMES else None
+
+    def candidates(self) -> list[str]:
+        """Slots to serve from after a start, best first; with a damaged pointer both, before the first commit none."""
+        active = self.active()
+        if active is not None:
+            return [active, self.idle()]
+        return list(NAMES) if self._pointer.exists() else []
+
+    def idle(self) -> str:
+        """Name of the slot that may be overwritten."""
+        return NAMES[1] if self.active() == NAMES[0] else NAMES[0]
+
+    def verify(self, slot: str) -> SlotFact:
+        """Prove a slot.
+
+        Raises:
+            TrustError: it is not what was staged; FaultError: it cannot be read.
+        """
+        return verify_slot(self._directory / slot)
+
+    def incoming(self, variant: Variant) -> Path:
+        """Where the bytes of `variant` are collected; those of other variants are removed."""
+        directory = self._directory / "incoming"
+        path = directory / f"{check_digest(variant.digest)}.part"
+        try:
+            make_directory(directory)
+            for other in directory.iterdir():
+                if other != path:
+                    _remove(other)
+        except OSError as error:
+            raise _fault(directory, error) from error
+        return path
+
+    def stage(self, file: Path, *, release: Release, variant: Variant) -> tuple[str, SlotFact]:
+        """Move a complete download into the idle slot and seal it; return the slot's name and proof.
+
+        Raises:
+            TrustError: the bytes are not the variant's; FaultError: the disk failed.
+        """
+        slot = self.idle()
+        directory = self._directory / slot
+        try:
+            _remove(directory)
+            make_directory(directory)
+            file.replace(directory / variant.name)
+            sync_directory(file.parent)
+        except OSError as error:
+            raise _fault(directory, error) from error
+        return slot, seal_slot(directory, release=release, variant=variant)
+
+    def commit(self, slot: str) -> None:
+        """Make `slot` the one that serves after every restart.
+
+        Raises:
+            FaultError: the disk failed; the pointer is as it was.
+        """
+        write_atomic(self._pointer, slot.encode())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _fault(path: Path, error: OSError) -> FaultError:
+    return FaultError(f"{path} could not be prepared: {error.strerror}", hint="Check space and rights of the disk.")

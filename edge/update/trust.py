@@ -1,0 +1,60 @@
+"""The trust client from asyncio: in a worker thread, one call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from shared.bundle import Release, Runtime, Variant
+from shared.ids import FleetId, sha256
+from shared.trust import TrustClient
+
+T = TypeVar("T")
+
+_HOURLY = ("timestamp@", "snapshot@")
+"""Roles that are signed again without anything being said anew."""
+
+
+class Trust:
+    """What this device may act on; raises as `TrustClient` does."""
+
+    def __init__(
+        self, client: TrustClient, *, fleet: FleetId, hardware: Collection[str], runtimes: Collection[Runtime]
+    ) -> None:
+        self._client = client
+        self._fleet = fleet
+        self._hardware = hardware
+        self._runtimes = runtimes
+        self._lock = asyncio.Lock()
+
+    async def desired(self, device: str) -> dict[str, str]:
+        """Fetch fresh metadata; return model → release that the signers want here."""
+
+        def ask() -> dict[str, str]:
+            self._client.refresh()
+            return self._client.desired(self._fleet).for_device(device)
+
+        return await self._call(ask)
+
+    async def release(self, release: str) -> Release:
+        """A proven manifest."""
+        return await self._call(lambda: self._client.release(release))
+
+    def admit(self, release: Release) -> Variant:
+        """The variant for this device."""
+        return self._client.admit(release, hardware=self._hardware, runtimes=self._runtimes)
+
+    async def remember(self, release: Release) -> None:
+        """Raise the high-water mark of a model line."""
+        await self._call(lambda: self._client.remember(release))
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what root, targets, releases and fleets said when they were last read."""
+        versions = self._client.marks.versions
+        return sha256(repr(sorted(pair for pair in versions.items() if not pair[0].startswith(_HOURLY))).encode())
+
+    async def _call(self, ask: Callable[[], T]) -> T:
+        async with self._lock:
+            return await asyncio.to_thread(ask)
