@@ -75,7 +75,7 @@ def seal_slot(directory: Path, *, release: Release, variant: Variant) -> SlotFac
     except OSError as error:
         raise FaultError(f"{directory} could not be sealed: {error.strerror}", hint="Check the disk.") from error
     write_atomic(directory / MANIFEST, encode(release))
-    write_atomic(directory / SEAL, msgspec.json.encode(seal, order="sorted"))
+    write_atomic(directory / SEAL, _encode_seal(seal))
     return verify_slot(directory)
 
 
@@ -117,9 +117,16 @@ def _names(directory: Path) -> set[str]:
 
 def _decode_seal(data: bytes, slot: str) -> Seal:
     try:
-        return msgspec.json.decode(data, type=Seal)
+        seal = msgspec.json.decode(data, type=Seal)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TrustError(f"slot {slot}: {SEAL} is damaged: {error}") from error
+    if _encode_seal(seal) != data:
+        raise TrustError(f"slot {slot}: {SEAL} was altered")  # a decoder forgives what a seal must not
+    return seal
+
+
+def _encode_seal(seal: Seal) -> bytes:
+    return msgspec.json.encode(seal, order="sorted")
 
 
 def _named(manifest: bytes, seal: Seal) -> tuple[Release, Variant]:

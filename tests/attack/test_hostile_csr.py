@@ -1,5 +1,6 @@
 """Whatever a certificate request says of itself, the certificate says what the coordinator decided."""
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -97,9 +98,10 @@ def test_other_kinds_of_keys(authority, key):
         authority.issue_device(request(key), "wrist-1", at=AT)
 
 
-@pytest.mark.parametrize(
-    "csr", ["", "x", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----"]
-)
+EMPTY = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----"
+
+
+@pytest.mark.parametrize("csr", ["", "x", EMPTY])
 def test_no_request_at_all(authority, csr):
     with pytest.raises(ContractError):
         authority.issue_device(csr, "wrist-1", at=AT)
@@ -153,11 +155,9 @@ class TestRenewal:
     def test_for_another_request(self, authority):
         key, thief = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         asked = self.ask(authority, key=key)
-        csr = certificate_request(thief)
+        swapped = msgspec.structs.replace(asked, csr=certificate_request(thief))
         with pytest.raises(TrustError):
-            authority.check_renewal(
-                RenewRequest(certificate=asked.certificate, csr=csr, signature=asked.signature), at=AT
-            )
+            authority.check_renewal(swapped, at=AT)
 
     def test_expired(self, authority):
         key = ec.generate_private_key(ec.SECP256R1())
