@@ -163,6 +163,19 @@ def test_stolen_releases_key_ships_nothing_by_itself(publisher, refuse):
     refuse(forger.files)
 
 
+def test_stolen_targets_key_names_no_files(publisher, refuse):
+    """With the online keys too: it may delegate, and a rotation answers that, but it signs no release itself."""
+    evil = make_release(2, data=b"evil")
+    forger = Forger(publisher.files(), publisher.keys, "timestamp", "snapshot", "targets-1")
+    _, targets = forger.current("targets")
+    path = manifest_path(evil.id)
+    targets.signed.version += 1
+    targets.signed.targets[path] = TargetFile.from_data(path, encode(evil))
+    forger.target(path, encode(evil))
+    relink(forger, "targets", forger.sign(targets), targets.signed.version)
+    refuse(forger.files, match="which only its delegations may")
+
+
 def test_one_stolen_root_key_rotates_nothing(publisher, refuse):
     forger = Forger(publisher.files(), publisher.keys, "root-1")
     _, root = forger.current("root")

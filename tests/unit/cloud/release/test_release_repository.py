@@ -1,4 +1,4 @@
-import os
+import contextlib
 import shutil
 
 import pytest
@@ -8,7 +8,7 @@ from cloud.release import MemoryKeys, Repository
 from cloud.release.roles import DAY
 from shared import durable
 from shared.bundle import FleetDesired
-from shared.errors import FaultError, HinterlandError, RefusedError
+from shared.errors import FaultError, RefusedError
 from tests.publishing import FLEET, Publisher, accept, make_release
 
 
@@ -25,9 +25,8 @@ def test_role_table(publisher):
     root, targets = signed(publisher, "1.root"), signed(publisher, "2.targets")
     said = {name: (len(role.keyids), role.threshold) for name, role in root.roles.items()}
     assert said == {"root": (3, 2), "targets": (2, 1), "snapshot": (1, 1), "timestamp": (1, 1)}
-    delegated = {
-        name: (role.paths, role.threshold, role.terminating) for name, role in targets.delegations.roles.items()
-    }
+    roles = targets.delegations.roles
+    delegated = {name: (role.paths, role.threshold, role.terminating) for name, role in roles.items()}
     assert delegated == {
         "releases": (["releases/*/*"], 1, True),
         "fleet-lab": (["fleets/lab/*"], 1, True),
@@ -166,7 +165,7 @@ def test_issue_times_never_go_back(publisher):
     assert signed(publisher, "timestamp").unrecognized_fields["x-issued"] == before == int(publisher.clock.at + DAY)
 
 
-class Cut(HinterlandError):
+class PowerCutError(Exception):
     """The process dies here."""
 
 
@@ -183,15 +182,13 @@ def test_a_crash_at_every_write_leaves_the_old_or_the_new_state(publisher, tmp_p
 
         def dying(path, data, mode, left=left):
             if not left[0]:
-                raise Cut("power")
+                raise PowerCutError("power")
             left[0] -= 1
             replace(path, data, mode)
 
         monkeypatch.setattr(durable, "_replace", dying)
-        try:
+        with contextlib.suppress(PowerCutError):
             publisher.ship(2)
-        except Cut:
-            pass
         monkeypatch.setattr(durable, "_replace", replace)
         reopened = Repository.open(publisher.directory, keys=publisher.keys, clock=publisher.clock)
         client = publisher.device(tmp_path / f"device-{stop}", dict(reopened.files()))
@@ -208,11 +205,11 @@ def test_a_crash_while_it_is_made(tmp_path, monkeypatch):
 
     def dying(path, data, mode):
         if path.name == "1.snapshot.json":
-            raise Cut("power")
+            raise PowerCutError("power")
         replace(path, data, mode)
 
     monkeypatch.setattr(durable, "_replace", dying)
-    with pytest.raises(Cut):
+    with pytest.raises(PowerCutError):
         Repository.create(tmp_path / "r", keys=keys, tenant="demo", clock=clock)
     monkeypatch.setattr(durable, "_replace", replace)
     assert not Repository.exists(tmp_path / "r")
@@ -220,6 +217,6 @@ def test_a_crash_while_it_is_made(tmp_path, monkeypatch):
 
 
 def test_a_missing_file_is_named(publisher):
-    os.remove(publisher.directory / "metadata/2.targets.json")
+    (publisher.directory / "metadata/2.targets.json").unlink()
     with pytest.raises(FaultError, match=r"lacks metadata/2\.targets\.json"):
         publisher.repository.renew()
