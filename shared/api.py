@@ -122,6 +122,15 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     reason: str = ""
+    devices: list[str] = []
+    """Who trains; the model line decides when empty."""
+
+    labels: dict[str, int] = {}
+    """Labelled live examples that each device adds to its base split."""
+
+    start: str = ""
+    """Run whose final weights this one goes on from; empty starts afresh."""
+
     overrides: dict[str, Any] = {}
     """Fields of the run's specification that differ from the model line's, for example `rounds` or `seed`."""
 
@@ -165,7 +174,7 @@ class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
 
     precision: str
     runtime: Runtime = Runtime.ONNXRUNTIME
-    hardware: list[str] = ["cpu"]
+    hardware: list[str] = msgspec.field(default_factory=lambda: ["cpu"])
 
 
 class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from cloud.access.keys import Principal, authenticate
-from cloud.devices.enrolment import EnrolmentDesk
+from cloud.devices.desk import EnrolmentDesk
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
 from shared.clock import Clock

@@ -10,9 +10,13 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from cloud.devices.authority import REVOCATION_LIFETIME, Authority
 from cloud.devices.broker import Grant, render_access
@@ -20,6 +24,7 @@ from cloud.store.database import Database
 from cloud.store.devices import Device, Devices, DeviceState
 from shared.clock import Clock
 from shared.durable import read_if_present, write_atomic
+from shared.errors import RefusedError
 from shared.ids import DeviceId, FleetId, TenantId
 
 log = logging.getLogger(__name__)
@@ -32,7 +37,7 @@ class Nodes(Protocol):
     """The federated engine's register of keys that may take part."""
 
     def register_node(self, public_key: bytes) -> int:
-        """Let the holder of a key (DER, SubjectPublicKeyInfo) take part; return its node id.
+        """Let the holder of a key (PEM) take part; return its node id.
 
         Registering a key again returns the same node.
 
@@ -42,10 +47,11 @@ class Nodes(Protocol):
         ...
 
     def unregister_node(self, node: int) -> None:
-        """Shut a node out; nothing happens when it is unknown.
+        """Shut a node out.
 
         Raises:
             TransportError: the engine does not answer.
+            RefusedError: it does not know the node.
         """
         ...
 
@@ -79,13 +85,13 @@ class BrokerDoor:
 
     def _fit_revoked(self, devices: Sequence[Device], *, at: float) -> bool:
         revoked = {int(device.serial): device.revoked_at for device in devices if device.revoked_at is not None}
-        held = self._revoked.stat().st_mtime if self._revoked.exists() else 0.0
-        stale = at - held > REVOCATION_LIFETIME / 2 or any(since > held for since in revoked.values())
-        if stale:
-            listed = self._authority.revocation_list(revoked, at=at, number=int(at))
-            write_atomic(self._revoked, listed.encode())
-            os.utime(self._revoked, (at, at))
-        return stale
+        held = read_if_present(self._revoked)
+        listed = None if held is None else x509.load_pem_x509_crl(held)
+        if listed is not None and _says(listed, revoked.keys()) and not _stale(listed, at=at):
+            return False
+        number = 1 if listed is None else _number(listed) + 1
+        write_atomic(self._revoked, self._authority.revocation_list(revoked, at=at, number=number).encode())
+        return True
 
     def _signal(self) -> None:
         """SIGHUP to the broker, if its pid file names one of our processes."""
@@ -124,11 +130,30 @@ class Doors:
 
     def _fit_node(self, device: Device, nodes: Nodes) -> None:
         if device.state is DeviceState.ENROLLED and not device.node:
-            node = str(nodes.register_node(device.public_key))
+            node = str(nodes.register_node(_pem(device.public_key)))
         elif device.state is DeviceState.REVOKED and device.node:
-            nodes.unregister_node(int(device.node))
+            with suppress(RefusedError):  # out already
+                nodes.unregister_node(int(device.node))
             node = ""
         else:
             return
         with self._database.write() as connection:
             Devices(connection).bind_node(device.id, node, key=device.public_key)
+
+
+def _says(listed: x509.CertificateRevocationList, serials: Collection[int]) -> bool:
+    return {entry.serial_number for entry in listed} == set(serials)
+
+
+def _stale(listed: x509.CertificateRevocationList, *, at: float) -> bool:
+    """Whether half of its life is over; after the whole of it the broker lets nobody in."""
+    due = listed.next_update_utc
+    return due is None or due.timestamp() - at < REVOCATION_LIFETIME / 2
+
+
+def _number(listed: x509.CertificateRevocationList) -> int:
+    return listed.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def _pem(public_key: bytes) -> bytes:
+    return load_der_public_key(public_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -58,7 +58,7 @@ class FileBlobs:
             FaultError: no such blob, or the disk failed.
         """
         try:
-            with self._path(digest).open("rb") as file:
+            with self.path(digest).open("rb") as file:
                 file.seek(offset)
                 return file.read(size)
         except OSError as error:
@@ -66,7 +66,7 @@ class FileBlobs:
 
     def has(self, digest: Digest) -> bool:
         """Whether the blob is here."""
-        return self._path(digest).is_file()
+        return self.path(digest).is_file()
 
     def size(self, digest: Digest) -> int:
         """Length in bytes.
@@ -75,16 +75,17 @@ class FileBlobs:
             FaultError: no such blob.
         """
         try:
-            return self._path(digest).stat().st_size
+            return self.path(digest).stat().st_size
         except OSError as error:
             raise FaultError(f"blob {digest} is not here: {error}") from error
 
-    def _path(self, digest: Digest) -> Path:
+    def path(self, digest: Digest) -> Path:
+        """Where the blob lies, for processes of ours that read files; nobody may write there."""
         check_digest(digest)  # a digest comes from messages, and a path must not
         return self._directory / digest[:2] / digest
 
     def _keep(self, aside: Path, digest: Digest) -> None:
-        path = self._path(digest)
+        path = self.path(digest)
         if path.is_file():
             return
         make_directory(path.parent)

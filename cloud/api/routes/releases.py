@@ -11,7 +11,7 @@ from cloud.api.bodies import body, reply
 from cloud.api.services import Operator, Parts
 from cloud.api.uploads import keep_upload
 from cloud.api.views.releases import release_view
-from cloud.loop.orders import import_release
+from cloud.loop.imports import describe, import_release
 from cloud.store.releases import Releases
 from shared.api import ReleaseRequest
 from shared.ids import check_digest
@@ -33,9 +33,9 @@ def import_model(
     parts: Parts, by: Operator, request: Annotated[ReleaseRequest, Depends(body(ReleaseRequest))]
 ) -> Response:
     """Make a release of uploaded files; the coordinator signs and publishes it in its next turn."""
-    prepared = import_release(parts.blobs, request)
+    variants = describe(parts.blobs, request)
     with parts.database.write() as connection:
-        row = prepared(connection, at=parts.clock.now(), by=by.actor)
+        row = import_release(connection, request, variants, at=parts.clock.now(), by=by.actor)
         view = release_view(row)
     parts.wake()
     return reply(view, status=201)

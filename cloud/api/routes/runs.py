@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from cloud.api.bodies import body, reply
 from cloud.api.services import Operator, Parts
 from cloud.api.views.runs import run_view
-from cloud.loop.orders import order_run
+from cloud.loop.run_orders import order_run
 from cloud.store.runs import Runs
 from shared.api import RunRequest
 
@@ -20,15 +20,7 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 def start(parts: Parts, by: Operator, request: Annotated[RunRequest, Depends(body(RunRequest))]) -> Response:
     """Queue a run of a model line."""
     with parts.database.write() as connection:
-        run = order_run(
-            connection,
-            request.model,
-            cause="operator",
-            reason=request.reason,
-            overrides=request.overrides,
-            at=parts.clock.now(),
-            by=by.actor,
-        )
+        run = order_run(connection, request, fleet=parts.fleet, at=parts.clock.now(), by=by.actor)
         view = run_view(connection, run)
     parts.wake()
     return reply(view, status=201)

@@ -1,0 +1,126 @@
+"""Federated runs on order: what they will do, and with whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection
+
+from cloud.audit.log import AuditLog
+from cloud.models.line import ModelLine, line_from
+from cloud.store.devices import Device, Devices
+from cloud.store.events import Events
+from cloud.store.lines import Lines
+from cloud.store.runs import OPEN, Run, Runs, RunState
+from cloud.training.spec import Member, RunSpec, check
+from shared.api import RunRequest
+from shared.errors import ContractError, RefusedError
+
+FIXED = frozenset({"run", "task", "members", "start", "champion"})
+"""Fields of a specification that an order cannot override."""
+
+
+def order_run(
+    connection: Connection, request: RunRequest, *, fleet: str, at: float, by: str, cause: str = "operator"
+) -> Run:
+    """Queue a run of a model line; nobody's data moves before a later turn starts it.
+
+    Args:
+        connection: of a write transaction.
+        request: what is asked; what it leaves out comes from the model line.
+        fleet: whose devices train when the line names no fleet.
+        at: now, Unix seconds.
+        by: actor for the audit log.
+        cause: `operator` or `drift`.
+
+    Raises:
+        UnknownError: no such line, device, or run to go on from.
+        RefusedError: the line is only imported, a run of it is open, or a device cannot train yet.
+        ContractError: an override is none, or contradicts the others.
+    """
+    line = line_from(Lines(connection).get(request.model).document)
+    runs = Runs(connection)
+    _check_free(line, runs)
+    number = runs.next_number(line.name)
+    members = _members(_chosen(connection, line, request, fleet), request.labels)
+    spec = _spec(line, request, run=f"{line.name}-run-{number}", members=members, number=number)
+    if request.start:
+        runs.get(request.start)
+    run = Run(
+        id=spec.run,
+        model=line.name,
+        number=number,
+        state=RunState.QUEUED,
+        cause=cause,
+        reason=request.reason,
+        spec=msgspec.to_builtins(spec),
+        created_at=at,
+    )
+    runs.add(run)
+    names = [member.device for member in members]
+    AuditLog(connection).add(
+        at=at, actor=by, action="run.create", subject=run.id, reason=request.reason, after={"devices": names}
+    )
+    Events(connection).add(
+        "run.queued", run.id, f"{run.id} is to train on {len(names)} devices", at=at, cause=cause, devices=names
+    )
+    return run
+
+
+def spec_of(run: Run) -> RunSpec:
+    """The specification of a queued run.
+
+    Its `start` names the run to go on from; the turn that starts it puts the path of that run's weights there, and
+    the path of the serving release's float file into `champion`.
+    """
+    return msgspec.convert(run.spec, RunSpec)
+
+
+def _check_free(line: ModelLine, runs: Runs) -> None:
+    if not line.task:
+        raise RefusedError(f"{line.name} is only imported: its line names no task", hint="Give the line a `task`.")
+    busy = [run.id for run in runs.all(model=line.name) if run.state in OPEN]
+    if busy:
+        raise RefusedError(f"{busy[0]} is not over yet", hint="Wait for it: `hinterland runs watch`.")
+
+
+def _chosen(connection: Connection, line: ModelLine, request: RunRequest, fleet: str) -> list[Device]:
+    """Who takes part: as asked, as the line says, or everybody in its fleets."""
+    store = Devices(connection)
+    names = request.devices or list(line.members)
+    if names:
+        return [store.get(name) for name in sorted(set(names))]
+    return [device for name in line.fleets or (fleet,) for device in store.enrolled(fleet=name)]
+
+
+def _members(devices: Sequence[Device], labels: dict[str, int]) -> list[Member]:
+    for device in devices:
+        if not device.node:
+            raise RefusedError(
+                f"{device.id} is not known to the federated engine",
+                hint="A revoked device cannot train; a new one can once the SuperLink answers.",
+            )
+    return [Member(device=device.id, node=int(device.node), labels=labels.get(device.id, 0)) for device in devices]
+
+
+def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Member], number: int) -> RunSpec:
+    fixed = sorted(FIXED & request.overrides.keys())
+    unknown = sorted(request.overrides.keys() - set(RunSpec.__struct_fields__))
+    if fixed or unknown:
+        raise ContractError(f"an order cannot set {(fixed or unknown)[0][:80]!r}")
+    base = RunSpec(
+        run=run,
+        task=line.task,
+        members=members,
+        seed=line.seed + number - 1,
+        rounds=line.rounds,
+        local=line.recipe,
+        min_devices=line.min_devices,
+        start=request.start,
+        bar=line.bar,
+    )
+    try:
+        return check(msgspec.convert(msgspec.to_builtins(base) | request.overrides, RunSpec))
+    except msgspec.ValidationError as error:
+        raise ContractError(f"an override is wrong: {error}") from error
