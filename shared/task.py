@@ -88,6 +88,10 @@ class TaskAdapter(Protocol):
         """Score the float model."""
         ...
 
+    def logits(self, weights: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the float model says, [n, classes]; the measure for every file made of it."""
+        ...
+
     def to_onnx(self, weights: Mapping[str, NDArray[np.float32]]) -> bytes:
         """Self-contained ONNX: input `x` [batch, *input_shape] float32, output `logits` [batch, classes]."""
         ...

@@ -47,6 +47,16 @@ class PhaseStarted(Event, tag="phase-started", frozen=True, kw_only=True):
     phase: Phase
 
 
+class StatisticsTaken(Event, tag="statistics-taken", frozen=True, kw_only=True):
+    """Who takes part, and the weights that round 1 begins with; checkpoint 0 is durable."""
+
+    registered: dict[str, int]
+    """Device → examples it trains on: the cap for what its updates may claim."""
+
+    holdout: dict[str, int]
+    digest: str
+
+
 class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
     """The cohort was drawn and asked."""
 
@@ -113,6 +123,7 @@ class RunFinished(Event, tag="run-finished", frozen=True, kw_only=True):
 AnyEvent = (
     AttemptStarted
     | PhaseStarted
+    | StatisticsTaken
     | RoundStarted
     | UpdateAccepted
     | UpdateRefused

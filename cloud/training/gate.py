@@ -6,14 +6,21 @@ rules the mean. An update either has exactly the form of the global model and pl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flwr.app import MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from cloud.training.aggregate import LARGEST
+from cloud.training.events import DeviceScore
+from shared import federation as fed
 from shared.errors import RefusedError
+
+MOST_HELD_OUT = 1 << 24
+"""Examples of one device's hold-out; one device cannot outvote a fleet by claiming more than any disk holds."""
 
 
 def check_update(
@@ -37,6 +44,42 @@ def check_update(
     for name, expected in model.items():
         _check_tensor(name, update[name], expected.shape)
     return _check_examples(examples, registered)
+
+
+def check_loss(loss: object) -> float:
+    """Return a training loss that may enter the metrics.
+
+    Raises:
+        RefusedError: it is no finite number.
+    """
+    if not isinstance(loss, float) or not math.isfinite(loss):
+        raise RefusedError(f"reports a loss of {loss!r}"[:200])
+    return loss
+
+
+def metrics_of(content: RecordDict) -> MetricRecord:
+    """Return a reply's metrics.
+
+    Raises:
+        RefusedError: there are none.
+    """
+    metrics = content.get(fed.METRICS)
+    if not isinstance(metrics, MetricRecord):
+        raise RefusedError("the reply holds no metrics")
+    return metrics
+
+
+def read_score(content: RecordDict) -> DeviceScore:
+    """Return the hold-out score that a device reports, if its counts can be.
+
+    Raises:
+        RefusedError: they cannot.
+    """
+    metrics = metrics_of(content)
+    examples, correct = metrics.get(fed.EXAMPLES), metrics.get(fed.CORRECT)
+    if not isinstance(examples, int) or not isinstance(correct, int) or not 0 <= correct <= examples <= MOST_HELD_OUT:
+        raise RefusedError(f"reports {correct!r} right of {examples!r}"[:200])
+    return DeviceScore(examples=examples, correct=correct, loss_sum=check_loss(metrics.get(fed.LOSS_SUM)))
 
 
 def _check_tensor(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:

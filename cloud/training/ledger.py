@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.training.events import AnyEvent, RoundFinished
+from cloud.training.events import AnyEvent, RoundFinished, StatisticsTaken
 from shared.durable import make_directory, write_atomic
 from shared.errors import ContractError, TrustError
 from shared.task import Weights
@@ -86,23 +86,26 @@ class RunLedger:
         tensors.update({_MOMENTUM + name: values for name, values in checkpoint.velocity.items()})
         write_atomic(self._checkpoint_path(checkpoint.round), pack_weights(tensors))
 
-    def last_committed(self) -> Checkpoint | None:
-        """Return the checkpoint of the last finished round, or None before the first.
+    def last_committed(self) -> tuple[Checkpoint, dict[str, int]] | None:
+        """Return where to go on and who takes part, or None when not even the statistics are taken.
 
         Raises:
-            TrustError: the file does not have the digest that the ledger recorded.
+            TrustError: the checkpoint does not have the digest that the ledger recorded.
             ContractError: the file is gone or no checkpoint.
         """
-        finished = [event for event in self.events() if isinstance(event, RoundFinished)]
-        if not finished:
+        events = self.events()
+        taken = [event for event in events if isinstance(event, StatisticsTaken)]
+        if not taken:
             return None
-        checkpoint = self.read_checkpoint(finished[-1].round)
-        if weights_digest(checkpoint.weights) != finished[-1].digest:
+        finished = [event for event in events if isinstance(event, RoundFinished)]
+        number, digest = (finished[-1].round, finished[-1].digest) if finished else (0, taken[-1].digest)
+        checkpoint = self.read_checkpoint(number)
+        if weights_digest(checkpoint.weights) != digest:
             raise TrustError(
-                f"the checkpoint of round {checkpoint.round} in {self.directory} is not the one the ledger recorded",
+                f"the checkpoint of round {number} in {self.directory} is not the one the ledger recorded",
                 hint="Start the run again in a new directory.",
             )
-        return checkpoint
+        return checkpoint, dict(taken[-1].registered)
 
     def read_checkpoint(self, round_: int) -> Checkpoint:
         """Read the checkpoint of one round.

@@ -56,17 +56,23 @@ class NetworkTask:
         return Trained(weights=_arrays(module), examples=len(data), loss=loss)
 
     def evaluate(self, weights: Mapping[str, NDArray[np.float32]], data: Examples) -> Score:
+        logits = self.logits(weights, data.x).astype(np.float64)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(data)), data.y]
+        return Score(
+            correct=int((logits.argmax(axis=1) == data.y).sum()), examples=len(data), loss_sum=float(losses.sum())
+        )
+
+    def logits(self, weights: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
         module = self._load(weights, seed=0).eval()
-        correct, loss = 0, 0.0
+        parts = [np.zeros((0, len(self.labels)), dtype=np.float32)]
         with torch.no_grad():
-            for start in range(0, len(data), EVALUATION_BATCH):
-                x, y = _batch(data, slice(start, start + EVALUATION_BATCH))
-                logits = module(x)
-                loss += float(torch.nn.functional.cross_entropy(logits, y, reduction="sum"))
-                correct += int((logits.argmax(dim=1) == y).sum())
-        return Score(correct=correct, examples=len(data), loss_sum=loss)
+            for start in range(0, len(x), EVALUATION_BATCH):
+                batch = torch.from_numpy(np.ascontiguousarray(x[start : start + EVALUATION_BATCH]))
+                parts.append(module(batch).numpy())
+        return np.concatenate(parts)
 
     def to_onnx(self, weights: Mapping[str, NDArray[np.float32]]) -> bytes:
         import torch
@@ -125,7 +131,7 @@ def _arrays(module: torch.nn.Module) -> Weights:
     return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
-def _batch(data: Examples, chosen: slice | NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(data: Examples, chosen: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(data.x[chosen])), torch.from_numpy(data.y[chosen])

@@ -1,0 +1,170 @@
+"""A Flower run as a channel to the nodes, held by a process of ours.
+
+The one module that uses Flower's runtime client and `HttpGrid` privately: it takes the run's task as Flower's own
+executor would, but neither fetches nor installs nor runs an app bundle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from flwr.app import Context, Message
+from flwr.common.serde import context_from_proto, run_from_proto
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, PushTaskOutputRequest
+from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest as Heartbeat
+from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.retry import RetryInvoker, exponential
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.superlink.grid import HttpGrid
+
+from cloud.training.control import Bearer, SuperLinkAddress
+from shared.errors import TransportError
+
+POLL_S = 0.2
+"""Flower's own grid sleeps 3 s between polls, more than a round of a small model takes."""
+
+SLICE = 8
+"""Replies fetched at a time: what a job holds in memory does not grow with the cohort."""
+
+PATIENCE_S = 60.0
+"""How long a call is tried again while the SuperLink is away: it restarts in seconds and keeps its runs."""
+
+_AWAY = frozenset({502, 503, 504})
+
+
+class PacedGrid(HttpGrid):
+    """Flower's grid with our token, a quicker pace, and replies handed on one by one as they arrive."""
+
+    def __init__(self, superlink: SuperLinkAddress, *, task_token: str) -> None:
+        super().__init__(superlink.address, False, superlink.ca.read_bytes(), token=task_token)
+        self._superlink = superlink
+        self._retry_invoker = _retries()
+
+    def _connect(self) -> None:
+        self._client = _client(
+            self._superlink, RuntimeTokenHttpInterceptor(token=self._token), retries=self._retry_invoker
+        )
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Push now; yield each reply as it comes, until all are here or `timeout` seconds are over."""
+        waiting = [message_id for message_id in self.push_messages(list(messages)) if message_id]
+        return self._replies(waiting, deadline=None if timeout is None else time.monotonic() + timeout)
+
+    def _replies(self, waiting: list[str], *, deadline: float | None) -> Iterator[Message]:
+        while waiting:
+            arrived: set[str] = set()
+            for start in range(0, len(waiting), SLICE):
+                for message in self.pull_messages(waiting[start : start + SLICE]):
+                    arrived.add(message.metadata.reply_to_message_id)
+                    yield message
+            waiting = [message_id for message_id in waiting if message_id not in arrived]
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            if waiting and not arrived:
+                time.sleep(POLL_S)
+
+
+class Channel:
+    """The run that this process took; a context manager that tells Flower how it ended."""
+
+    def __init__(self, superlink: SuperLinkAddress) -> None:
+        """Take the oldest waiting task of any run.
+
+        Raises:
+            TransportError: the SuperLink does not answer, or has no task.
+        """
+        self._failure = ""
+        with naming_errors():
+            self.grid = PacedGrid(superlink, task_token=_acquire(superlink))
+            answer = self.grid._runtime_client.PullTaskInput(PullTaskInputRequest())
+        run = run_from_proto(answer.run)
+        self.grid.set_run(run)
+        self.flower_run = int(run.run_id)
+        self.context: Context = context_from_proto(answer.context)
+        self._heartbeat = HeartbeatSender(self._beat)
+
+    def __enter__(self) -> Self:
+        self._heartbeat.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._heartbeat.stop()
+        status = "completed" if error is None else "failed"
+        self.grid._retry_invoker.max_tries = 1
+        with suppress(httpx.HTTPError):  # the ledger is what counts; SuperLink misses our heartbeats and closes the run
+            self.grid._runtime_client.PushTaskOutput(
+                PushTaskOutputRequest(context=None, sub_status=status, details=str(error or ""))
+            )
+        self.grid.close()
+
+    def online(self) -> set[int]:
+        """Ids of the nodes that beat lately.
+
+        Raises:
+            TransportError: the SuperLink does not answer.
+        """
+        with naming_errors():
+            return {int(node.node_id) for node in self.grid.get_nodes()}
+
+    def _beat(self) -> bool:
+        try:
+            return bool(self.grid._runtime_client.SendTaskHeartbeat(Heartbeat()).success)
+        except httpx.HTTPError:
+            return False
+
+
+@contextmanager
+def naming_errors() -> Iterator[None]:
+    """Turn the HTTP client's errors into ours.
+
+    Raises:
+        TransportError: the SuperLink does not answer, or ended the run.
+    """
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise TransportError(f"the SuperLink does not answer: {error}") from error
+
+
+def _acquire(superlink: SuperLinkAddress) -> str:
+    client = _client(superlink, retries=_retries())
+    try:
+        answer = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+    finally:
+        client.close()
+    if not answer.token:
+        raise TransportError("the SuperLink has no run waiting")
+    return str(answer.token)
+
+
+def _client(superlink: SuperLinkAddress, *interceptors: Any, retries: RetryInvoker) -> RuntimeHttpClient:
+    return RuntimeHttpClient.from_server_address(
+        superlink.address,
+        False,
+        superlink.ca.read_bytes(),
+        [Bearer(superlink.control_token), RuntimeVersionHttpInterceptor("flwr-serverapp"), *interceptors],
+        retry_invoker=retries,
+    )
+
+
+def _retries() -> RetryInvoker:
+    """Flower's own kills the process on a 401 and raises what no `except Exception` sees on a 403."""
+    return RetryInvoker(
+        lambda: exponential(base_delay=0.2, max_delay=5),
+        httpx.HTTPError,
+        max_tries=None,
+        max_time=PATIENCE_S,
+        should_giveup=lambda error: (
+            isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in _AWAY
+        ),
+    )

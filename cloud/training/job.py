@@ -1,0 +1,252 @@
+"""The process of one federated run, from its spec to its result.
+
+    gather → statistics → rounds → export → calibrate → quantise → judge → result.json
+
+It may be killed anywhere: the next one goes on after the last committed round and repeats the phases after the
+rounds, which are functions of the weights and of the devices' data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from cloud.models.calibrate import activations
+from cloud.models.gates import judge
+from cloud.models.onnx_file import infer_shapes, load
+from cloud.models.optimise import calibration_graph, quantise
+from cloud.models.variants import FLOAT, INT8
+from cloud.training.asking import Roster
+from cloud.training.channel import Channel, naming_errors
+from cloud.training.control import FlowerControl, SuperLinkAddress
+from cloud.training.events import (
+    AttemptStarted,
+    Phase,
+    PhaseStarted,
+    RoundFinished,
+    RunFailed,
+    RunFinished,
+    StatisticsTaken,
+)
+from cloud.training.ledger import RESULT, Checkpoint, RunLedger
+from cloud.training.phases import CHAMPION, Asking, calibrate, judge_files, merge_moments, take_statistics
+from cloud.training.result import WEIGHTS, Artefact, RunResult, read_result
+from cloud.training.spec import RunSpec, read_spec
+from cloud.training.strategy import RunStrategy
+from shared.clock import Clock, SystemClock
+from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
+from shared.federation import FileTally
+from shared.ids import sha256
+from shared.task import TaskAdapter, Weights
+from shared.tasks import adapter as find_adapter
+from shared.tasks.records import to_record
+from shared.tasks.weights import pack_weights, unpack_weights, weights_digest
+
+LOCK = "job.lock"
+
+
+def run_job(directory: Path, superlink: SuperLinkAddress, *, clock: Clock | None = None) -> RunResult:
+    """Do what is left of the run in `directory`; returns at once if it is finished.
+
+    Raises:
+        ContractError: the run's spec or ledger is broken, or the task and the weights do not fit.
+        RefusedError: another job works on this run, or there is no such task.
+        TransportError: the SuperLink or too few devices answered; another attempt may do.
+    """
+    clock = clock or SystemClock()
+    spec, ledger = read_spec(directory), RunLedger(directory)
+    with _only_one(directory):
+        done = read_result(directory)
+        if done is not None:
+            return done
+        try:
+            return _attempt(spec, ledger, superlink, clock)
+        except HinterlandError as error:
+            ledger.append(
+                RunFailed(at=clock.now(), reason=str(error), hint=error.hint, retry=isinstance(error, TransportError))
+            )
+            raise
+
+
+def _attempt(spec: RunSpec, ledger: RunLedger, superlink: SuperLinkAddress, clock: Clock) -> RunResult:
+    _open_channel(ledger, superlink)
+    with naming_errors(), Channel(superlink) as channel:
+        committed = ledger.last_committed()
+        first = committed[0].round + 1 if committed else 1
+        ledger.append(AttemptStarted(at=clock.now(), flower_run=channel.flower_run, from_round=first))
+        results: list[RunResult] = []
+        app = ServerApp()
+
+        @app.main()
+        def main(grid: Grid, context: Context) -> None:
+            results.append(_Conductor(spec, ledger, grid, clock).conduct(channel))
+
+        app(grid=channel.grid, context=channel.context)
+        return results[0]
+
+
+def _open_channel(ledger: RunLedger, superlink: SuperLinkAddress) -> None:
+    """Close what an attempt before left open, so that no node works for it any more, and open a new run."""
+    control = FlowerControl(superlink)
+    try:
+        for event in ledger.events():
+            if isinstance(event, AttemptStarted):
+                control.stop_run(event.flower_run)
+        control.start_run()
+    finally:
+        control.close()
+
+
+class _Conductor:
+    """The phases of one attempt."""
+
+    def __init__(self, spec: RunSpec, ledger: RunLedger, grid: Grid, clock: Clock) -> None:
+        self._spec = spec
+        self._ledger = ledger
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._adapter: TaskAdapter = find_adapter(spec.task)
+        roster = Roster(spec.members, task=spec.task, ttl_s=spec.round_timeout_s + 5.0)
+        self._asking = Asking(grid=grid, roster=roster, spec=spec, ledger=ledger, clock=clock)
+
+    def conduct(self, channel: Channel) -> RunResult:
+        self._gather(channel)
+        begin, registered = self._ledger.last_committed() or self._begin()
+        weights = self._rounds(begin, registered)
+        files = self._files(weights, registered)
+        return self._judge(weights, files, registered)
+
+    def _gather(self, channel: Channel) -> None:
+        """Wait for the members to be online: all of them, or after a while a quorum."""
+        self._enter(Phase.GATHER)
+        nodes = {member.node for member in self._spec.members}
+        deadline = self._clock.monotonic() + self._spec.gather_timeout_s
+        while (missing := nodes - channel.online()) and self._clock.monotonic() < deadline:
+            time.sleep(0.2)
+        if len(nodes) - len(missing) < self._spec.min_devices:
+            raise TransportError(
+                f"{len(nodes) - len(missing)} of {len(nodes)} devices are online, {self._spec.min_devices} are needed",
+                hint="Start the devices, or lower min_devices.",
+            )
+
+    def _begin(self) -> tuple[Checkpoint, dict[str, int]]:
+        """Register who takes part, and make the weights that round 1 begins with."""
+        self._enter(Phase.STATISTICS)
+        answers = take_statistics(self._asking, self._asking.roster.members, self._adapter)
+        weights = (
+            unpack_weights(_read(Path(self._spec.start)))
+            if self._spec.start
+            else self._adapter.initial(seed=self._spec.seed, moments=merge_moments(answers.values()))
+        )
+        begin = Checkpoint(0, weights, {})
+        self._ledger.write_checkpoint(begin)
+        registered = {device: answer.training for device, answer in answers.items()}
+        self._ledger.append(
+            StatisticsTaken(
+                at=self._clock.now(),
+                registered=registered,
+                holdout={device: answer.holdout for device, answer in answers.items()},
+                digest=weights_digest(weights),
+            )
+        )
+        return begin, registered
+
+    def _rounds(self, begin: Checkpoint, registered: dict[str, int]) -> Weights:
+        self._enter(Phase.ROUNDS)
+        strategy = RunStrategy(
+            self._spec,
+            roster=self._asking.roster,
+            registered=registered,
+            begin=begin,
+            ledger=self._ledger,
+            clock=self._clock,
+        )
+        strategy.start(
+            self._asking.grid,
+            to_record(begin.weights),
+            num_rounds=self._spec.rounds - begin.round,
+            timeout=self._spec.round_timeout_s,
+        )
+        return strategy.state.weights
+
+    def _files(self, weights: Weights, registered: dict[str, int]) -> dict[str, bytes]:
+        """The candidate files, made of the weights and of ranges that the devices found."""
+        self._enter(Phase.EXPORT)
+        fp32 = self._adapter.to_onnx(weights)
+        self._enter(Phase.CALIBRATE)
+        gauged = activations(infer_shapes(load(fp32)))
+        ranges = calibrate(self._asking, registered, graph=calibration_graph(fp32), activations=gauged)
+        self._enter(Phase.QUANTISE)
+        return {FLOAT: fp32, INT8: quantise(fp32, ranges)}
+
+    def _judge(self, weights: Weights, files: dict[str, bytes], registered: dict[str, int]) -> RunResult:
+        """Let the devices judge, and write everything down, `result.json` last."""
+        self._enter(Phase.JUDGE)
+        judged = dict(files)
+        if self._spec.champion:
+            judged[CHAMPION] = _read(Path(self._spec.champion))
+        scores, answers = judge_files(
+            self._asking,
+            registered,
+            weights=weights,
+            files=judged,
+            baseline=FLOAT,
+            classes=len(self._adapter.labels),
+        )
+        verdict = judge(scores, self._spec.bar, baseline=FLOAT)
+        files = {WEIGHTS: pack_weights(weights), **files}
+        for name, data in files.items():
+            self._ledger.write_file(name, data)
+        result = RunResult(
+            run=self._spec.run,
+            task=self._spec.task,
+            digest=weights_digest(weights),
+            files={name: Artefact(digest=sha256(data), size=len(data)) for name, data in files.items()},
+            rounds=[event for event in self._ledger.events() if isinstance(event, RoundFinished)],
+            devices=registered,
+            scores=scores,
+            holdouts={
+                device: {"training": _share(answer.training), **{n: _share(t) for n, t in answer.files.items()}}
+                for device, answer in answers.items()
+            },
+            admitted=list(verdict.admitted),
+            refused=verdict.refused,
+            evaluation=verdict.evaluation,
+            summary=verdict.summary,
+            seconds=self._clock.monotonic() - self._started,
+        )
+        self._ledger.write_file(RESULT, msgspec.json.encode(result))
+        self._ledger.append(RunFinished(at=self._clock.now(), digest=result.digest, verdict=result.summary))
+        return result
+
+    def _enter(self, phase: Phase) -> None:
+        self._ledger.append(PhaseStarted(at=self._clock.now(), phase=phase))
+
+
+def _share(tally: FileTally) -> float:
+    return tally.correct / max(tally.examples, 1)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ContractError(f"the spec names {path}, which cannot be read: {error}") from error
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Hold the run's lock; the kernel lets go of it when the process dies, however it dies."""
+    with (directory / LOCK).open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RefusedError(f"another job works on {directory}", hint="Wait for it, or end it.") from error
+        yield
