@@ -1,0 +1,126 @@
+"""The agent: one asyncio process, every task named, none of which can stop inference."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from edge.drift.writer import ReferenceWriter
+from edge.identity import Identity, needs_renewal, renew
+from edge.link.outbox import CHANNELS, Outbox
+from edge.link.retained import RetainedFiles
+from edge.link.speaker import Speaker
+from edge.link.uplink import Uplink
+from edge.pipelines.pipeline import Pipeline
+from edge.settings import Settings
+from edge.training.child import TrainerChild
+from edge.training.dataset import DatasetStore
+from edge.training.labels import LabelInbox
+from edge.update.reconcile import Reconciler
+from shared.bus import Bus
+from shared.clock import Clock
+from shared.errors import HinterlandError
+
+log = logging.getLogger(__name__)
+
+LABELS_S = 0.5
+"""Seconds between looks into the label inbox."""
+
+RENEWAL_S = 3600.0
+DRAIN_S = 5.0
+"""How long a stopping agent tries to have its last records acknowledged; what is left stays in the outbox."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """All parts of one device, wired."""
+
+    identity: Identity
+    settings: Settings
+    bus: Bus
+    outbox: Outbox
+    uplink: Uplink
+    speaker: Speaker
+    files: RetainedFiles
+    updates: Reconciler
+    pipelines: list[Pipeline]
+    store: DatasetStore
+    labels: LabelInbox
+    reference: ReferenceWriter
+    trainer: TrainerChild | None
+    clock: Clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve what is committed, follow what is desired, infer and report until `stop` is set; then drain."""
+        await self.updates.resume()  # before the link: a device without one still infers
+        async with asyncio.TaskGroup() as group:
+            link = [
+                group.create_task(self.bus.run(), name="bus"),
+                group.create_task(self.uplink.run(), name="uplink"),
+            ]
+            work = [group.create_task(each, name=name) for name, each in self._work()]
+            await stop.wait()
+            await _end(work)
+            await self._drain()
+            await _end(link)
+        self.outbox.close()
+
+    def label_once(self) -> int:
+        """Take in the labels that have come; return how many there were."""
+        labels = self.labels.read()
+        for label in labels:
+            self.store.label(label.task, label.id, label.y, train=label.train)
+            for pipeline in self.pipelines:
+                pipeline.label(label.id, label.y)
+        return len(labels)
+
+    def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        work: list[tuple[str, Coroutine[Any, Any, None]]] = [
+            ("speaker", self.speaker.run()),
+            ("reference", self.reference.run()),
+            ("labels", self._label_forever()),
+            ("renewal", self._renew_forever()),
+            ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
+        ]
+        work += [(f"pipeline-{each.settings.name}", each.run()) for each in self.pipelines]
+        if self.trainer is not None:
+            work.append(("trainer", self.trainer.run()))
+        return work
+
+    async def _label_forever(self) -> None:
+        while True:
+            try:
+                self.label_once()
+            except HinterlandError as error:
+                log.warning("labels: %s", error)
+            await asyncio.sleep(LABELS_S)
+
+    async def _renew_forever(self) -> None:
+        while True:
+            try:
+                certificate = self.identity.certificate_file.read_text()
+                if needs_renewal(certificate, at=self.clock.now()):
+                    await asyncio.to_thread(renew, self.identity)
+                    log.info("the certificate was renewed; the next session uses it")
+            except (HinterlandError, OSError, ValueError) as error:
+                log.warning("the certificate was not renewed: %s", error)
+            await asyncio.sleep(RENEWAL_S)
+
+    async def _drain(self) -> None:
+        with suppress(HinterlandError, TimeoutError):
+            await self.speaker.flush()
+            async with asyncio.timeout(DRAIN_S):
+                while any(  # noqa: ASYNC110 - the outbox is emptied from a thread, which no event reaches
+                    self.outbox.ledger(channel).pending for channel in CHANNELS
+                ):
+                    await asyncio.sleep(0.05)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,113 @@
+"""`hinterland-agent`: what runs on a device."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge import settings as conf
+from edge.identity import Identity
+from shared.errors import HinterlandError, RefusedError
+
+Config = Annotated[Path, typer.Option(help="The agent's settings file (TOML).")]
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hinterland's agent on this device.")
+
+
+@app.command(epilog="Example:  hinterland-agent run --config /etc/hinterland/agent.toml")
+def run(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+    """Enrol if needed, then serve, infer, report and follow the fleet until stopped by SIGTERM."""
+    _guarded(lambda: asyncio.run(_serve(config)))
+
+
+@app.command(epilog="Example:  hinterland-agent enrol --config /etc/hinterland/agent.toml")
+def enrol(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+    """Make this device's key, and exchange the enrolment token for a certificate."""
+    _guarded(lambda: _enrol(conf.read(config)))
+
+
+@app.command(hidden=True)
+def trainer(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+    """Take part in federated runs; started and restarted by `run`."""
+    _guarded(lambda: _train(conf.read(config)))
+
+
+def main() -> None:
+    """Console script."""
+    app()
+
+
+async def _serve(config: Path) -> None:
+    settings = conf.read(config)
+    _log(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    identity = await asyncio.to_thread(_enrol, settings)
+
+    from edge.wiring import build
+
+    await build(settings, identity, config=config).run(stop)
+
+
+def _enrol(settings: conf.Settings) -> Identity:
+    from edge.identity import enrol
+    from edge.wiring import RUNTIMES
+
+    directory = settings.state / "identity"
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if Identity.exists(directory):
+        return Identity.load(directory)
+    if not settings.agent.token_file:
+        raise RefusedError(
+            "this device has no identity and no token",
+            hint="Get a token with `hinterland token create`, and name its file as agent.token_file.",
+        )
+    token = Path(settings.agent.token_file).read_text().strip()
+    return enrol(directory, token=token, hardware=settings.agent.hardware, runtimes=[str(each) for each in RUNTIMES])
+
+
+def _train(settings: conf.Settings) -> None:
+    _log(settings)
+
+    from edge.training.trainer import TrainerSettings, run_trainer
+
+    identity = Identity.load(settings.state / "identity")
+    run_trainer(
+        TrainerSettings(
+            device=identity.device,
+            superlink=identity.superlink,
+            ca=identity.authority_file,
+            key=identity.key_file,
+            data=settings.data,
+        )
+    )
+
+
+def _log(settings: conf.Settings) -> None:
+    logging.basicConfig(
+        level=settings.agent.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+def _guarded(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except HinterlandError as error:
+        print(f"{error}\nRemedy: {error.hint}" if error.hint else error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        print(f"{error}\nRemedy: check the path and its rights.", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""One function wires an agent; tests and simulations override its parts."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random, SystemRandom
+
+from edge import settings as conf
+from edge.agent import Agent
+from edge.drift.window import DriftSettings
+from edge.drift.writer import ReferenceWriter
+from edge.identity import Identity
+from edge.inference.host import ModelHost
+from edge.inference.onnx_runtime import OnnxSession
+from edge.link.outbox import Outbox
+from edge.link.retained import RetainedFiles
+from edge.link.speaker import Speaker
+from edge.link.uplink import Uplink
+from edge.pipelines.hooks import Hooks
+from edge.pipelines.interpret import Interpreter
+from edge.pipelines.pipeline import Pipeline, PipelineSettings
+from edge.pipelines.replay import Recording, ReplaySource
+from edge.pipelines.sinks import Snapshot
+from edge.pipelines.source import Source
+from edge.pipelines.video import VideoSettings, VideoSource
+from edge.training.child import TrainerChild
+from edge.training.dataset import DatasetStore
+from edge.training.labels import LabelInbox
+from edge.update.attempt import Parts
+from edge.update.journal import Journal
+from edge.update.reconcile import Reconciler
+from edge.update.trust import Trust
+from shared.bundle import Runtime
+from shared.bus import Bus
+from shared.bus.mqtt import Endpoint, MqttBus
+from shared.clock import Clock, SystemClock
+from shared.messages import UpdateStatus
+from shared.topics import Up
+from shared.trust import TrustClient
+
+RUNTIMES = (Runtime.ONNXRUNTIME,)
+"""What this agent can execute; other runtimes join here."""
+
+SNAPSHOT_S = 5.0
+"""Seconds between two pictures on disk."""
+
+
+def build(
+    settings: conf.Settings,
+    identity: Identity,
+    *,
+    config: Path,
+    bus: Bus | None = None,
+    clock: Clock | None = None,
+    random: Random | None = None,
+) -> Agent:
+    """Make the agent of one device.
+
+    Args:
+        settings: the checked settings file.
+        identity: who this device is.
+        config: path of that file, which the trainer reads again in its own process.
+        bus: another carrier than MQTT.
+        clock: another clock than the machine's.
+        random: for back-off and record ids.
+
+    Raises:
+        FaultError: the disk does not take the agent's state.
+        TrustError: the high-water marks are damaged.
+    """
+    clock = clock or SystemClock()
+    random = random or SystemRandom()
+    bus = bus or MqttBus(_endpoint(identity), identity=identity.device, random=random)
+    outbox = Outbox.open(settings.state / "outbox", cap=settings.reporting.outbox_mib << 20, clock=clock, random=random)
+    uplink = Uplink(bus, outbox, device=identity.device, clock=clock)
+    speaker = Speaker(outbox)
+    files = RetainedFiles(bus, tenant=identity.tenant, fleet=identity.fleet)
+    host = ModelHost(OnnxSession.from_bytes)
+    store = DatasetStore(settings.data)
+
+    async def report(status: UpdateStatus) -> None:
+        await uplink.say(Up.UPDATE, status)
+
+    updates = Parts(
+        device=identity.device,
+        models=settings.state / "models",
+        bus=bus,
+        trust=Trust(
+            TrustClient(settings.state / "trust", root=identity.root, source=files, clock=clock),
+            fleet=identity.fleet,
+            hardware=settings.agent.hardware,
+            runtimes=RUNTIMES,
+        ),
+        journal=Journal(settings.state / "journal.json"),
+        serving=host,
+        report=report,
+        clock=clock,
+        random=random,
+    )
+    reference = ReferenceWriter(host=host, store=store, emit=speaker, clock=clock, settings=settings)
+    common = _Common(settings=settings, host=host, speaker=speaker, store=store, clock=clock, reference=reference)
+    return Agent(
+        identity=identity,
+        settings=settings,
+        bus=bus,
+        outbox=outbox,
+        uplink=uplink,
+        speaker=speaker,
+        files=files,
+        updates=Reconciler(updates),
+        pipelines=[common.pipeline(wanted) for wanted in settings.pipelines],
+        store=store,
+        labels=LabelInbox(settings.state / "labels"),
+        reference=reference,
+        trainer=_trainer(settings, identity, config, random),
+        clock=clock,
+    )
+
+
+def _endpoint(identity: Identity) -> Endpoint:
+    return Endpoint(
+        host=identity.broker_host,
+        port=identity.broker_port,
+        ca=identity.authority_file,
+        certificate=identity.certificate_file,
+        key=identity.key_file,
+    )
+
+
+def _trainer(settings: conf.Settings, identity: Identity, config: Path, random: Random) -> TrainerChild | None:
+    if not settings.training.enabled or not identity.superlink:
+        return None
+    return TrainerChild([sys.executable, "-m", "edge.main", "trainer", "--config", str(config)], random=random)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Common:
+    """What all pipelines of a device share."""
+
+    settings: conf.Settings
+    host: ModelHost
+    speaker: Speaker
+    store: DatasetStore
+    clock: Clock
+    reference: ReferenceWriter
+
+    def pipeline(self, wanted: conf.Pipeline) -> Pipeline:
+        """Make one pipeline."""
+        reporting = self.settings.reporting
+        return Pipeline(
+            PipelineSettings(
+                name=wanted.name,
+                model=wanted.model,
+                telemetry_s=reporting.telemetry_s,
+                drift=DriftSettings(inputs=reporting.drift_inputs),
+            ),
+            source=_source(wanted, self.clock),
+            host=self.host,
+            emit=self.speaker,
+            clock=self.clock,
+            hooks=self._hooks(wanted),
+        )
+
+    def _hooks(self, wanted: conf.Pipeline) -> Hooks:
+        pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
+        interpret = Interpreter(threshold=wanted.threshold)
+        if not wanted.remember:
+            return Hooks(interpret=interpret, sinks=pictures)
+        return Hooks(
+            interpret=interpret,
+            sinks=pictures,
+            remember=partial(self.store.remember, wanted.model),
+            labels_held=partial(self.store.labels_held, wanted.model),
+            on_release=partial(self.reference.request, wanted.name, wanted.model),
+        )
+
+
+def _source(wanted: conf.Pipeline, clock: Clock) -> Source:
+    source = wanted.source
+    if isinstance(source, conf.VideoSource):
+        video = VideoSettings(path=Path(source.path), fps=source.fps, loop=source.loop)
+        return VideoSource(video, stream=wanted.name, clock=clock)
+    recording = Recording.from_npz(Path(source.path))
+    return ReplaySource(recording, stream=wanted.name, rate=source.rate, loop=source.loop, clock=clock)
