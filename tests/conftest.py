@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -105,6 +109,44 @@ class Mosquitto:
         return Endpoint(
             host="127.0.0.1", port=self.broker.port, ca=self.certificates.ca, certificate=certificate, key=key
         )
+
+
+Until = Callable[..., Awaitable[None]]
+Running = Callable[..., AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def until() -> Until:
+    """Wait for a condition, and fail when it does not come true."""
+
+    async def wait(true: Callable[[], bool], within_s: float = 8) -> None:
+        deadline = time.monotonic() + within_s
+        while not true():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            await asyncio.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def running(until: Until) -> Running:
+    """Run parts that have a `run` while the block lasts; a bus among them is connected when it begins."""
+
+    @asynccontextmanager
+    async def run(*parts: Any) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(part.run()) for part in parts]
+        try:
+            for part in parts:
+                await until(lambda part=part: getattr(part, "connected", True))
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            broken = [error for error in outcomes if isinstance(error, Exception)]
+            assert not broken, broken
+
+    return run
 
 
 @pytest.fixture(scope="session")

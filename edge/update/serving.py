@@ -1,4 +1,4 @@
-"""The port to inference: putting a verified release into service."""
+"""The port to inference, putting a verified release into service, and its in-memory twin."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from shared.bundle import Release, Variant
+from shared.errors import TrustError
+from shared.ids import sha256
 
 
 class Serving(Protocol):
@@ -22,3 +24,28 @@ class Serving(Protocol):
     async def withdraw(self, model: str) -> None:
         """Serve nothing for `model` from the next input on."""
         ...
+
+
+class MemoryServing:
+    """The twin: takes any bytes for a model, except those of releases that are said to be broken."""
+
+    def __init__(self) -> None:
+        self.serving: dict[str, str] = {}
+        """Model → release."""
+
+        self.broken: dict[str, Exception] = {}
+        """Release → what loading it raises."""
+
+        self.history: list[str] = []
+        """Every release that was put into service, in order."""
+
+    async def activate(self, model: str, release: Release, variant: Variant, path: Path) -> None:
+        if release.id in self.broken:
+            raise self.broken[release.id]
+        if sha256(path.read_bytes()) != variant.digest:
+            raise TrustError(f"{path.name} is not {variant.name}")
+        self.serving[model] = release.id
+        self.history.append(release.id)
+
+    async def withdraw(self, model: str) -> None:
+        self.serving.pop(model, None)
