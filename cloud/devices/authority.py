@@ -1,14 +1,12 @@
 """The certificate authority of one installation: who is who on the broker and the API.
 
-Profiles follow RFC 5280; subjects are built here. From a device's request only the public key is taken, and
-the proof that the requester holds its private half.
+From a device's request only the public key is taken, and the proof that the requester holds its private half;
+everything else is said by `cloud.devices.profiles`.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,23 +16,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from cloud.devices.profiles import DAY, authority, leaf, revocations
 from cloud.release.sealed import Sealer
 from shared.clock import utc
 from shared.durable import read_if_present, write_atomic
 from shared.enrolment import RenewRequest, renewal_statement
 from shared.errors import ContractError, FaultError, RefusedError, TrustError
-from shared.ids import RESERVED, DeviceId, check_name, device_id, sha256
+from shared.ids import RESERVED, DeviceId, device_id, sha256
 
-DAY = 86_400.0
-"""Seconds."""
-
-AUTHORITY_LIFETIME = 3650 * DAY
 DEVICE_LIFETIME = 90 * DAY
 SERVER_LIFETIME = 90 * DAY
 REVOCATION_LIFETIME = 7 * DAY
-
-BACKDATED = 300.0
-"""Seconds that a certificate begins before it is made, for peers whose clocks are behind."""
 
 MAX_REQUEST = 16 << 10
 """Bytes of a certificate request; one for P-256 has about 400."""
@@ -72,7 +64,7 @@ class Authority:
         if cls.exists(directory):
             raise RefusedError(f"{directory} holds an authority already", hint="Open it.")
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _root_certificate(name, key, at=at)
+        certificate = authority(name, key.public_key(), at=at).sign(key, hashes.SHA256())
         secret = key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -122,7 +114,7 @@ class Authority:
         """
         name = device_id(device)
         key = _requested_key(csr)
-        return _pem(self._issue(name, key, usage=[ExtendedKeyUsageOID.CLIENT_AUTH], at=at, lifetime=lifetime))
+        return _pem(self._issue(name, key, usage=ExtendedKeyUsageOID.CLIENT_AUTH, at=at, lifetime=lifetime))
 
     def issue_server(
         self, name: str, hosts: Iterable[str], *, at: float, lifetime: float = SERVER_LIFETIME
@@ -175,18 +167,8 @@ class Authority:
             number: grows with each list.
             lifetime: seconds until the next list is due; a broker refuses everybody after that.
         """
-        builder = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(self._certificate.subject)
-            .last_update(utc(at - BACKDATED))
-            .next_update(utc(at + lifetime))
-            .add_extension(x509.CRLNumber(number), critical=False)
-            .add_extension(self._issuer_key(), critical=False)
-        )
-        for serial, since in sorted(revoked.items()):
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(utc(since))
-            builder = builder.add_revoked_certificate(entry.build())
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        profile = revocations(revoked, issuer=self._certificate, at=at, lifetime=lifetime, number=number)
+        return profile.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
     def _service(
         self, name: str, usage: ObjectIdentifier, *, hosts: list[str], at: float, lifetime: float
@@ -194,7 +176,7 @@ class Authority:
         if name not in RESERVED:
             raise RefusedError(f"{name!r} is no name of our servers", hint=f"Use one of {', '.join(sorted(RESERVED))}.")
         key = ec.generate_private_key(ec.SECP256R1())
-        issued = self._issue(name, key.public_key(), usage=[usage], at=at, lifetime=lifetime, hosts=hosts)
+        issued = self._issue(name, key.public_key(), usage=usage, at=at, lifetime=lifetime, hosts=hosts)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -205,31 +187,13 @@ class Authority:
         name: str,
         key: ec.EllipticCurvePublicKey,
         *,
-        usage: list[ObjectIdentifier],
+        usage: ObjectIdentifier,
         at: float,
         lifetime: float,
-        hosts: list[str] | None = None,
+        hosts: Collection[str] = (),
     ) -> x509.Certificate:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(self._certificate.subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(utc(at - BACKDATED))
-            .not_valid_after(min(utc(at + lifetime), self._certificate.not_valid_after_utc))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(sign=True), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(self._issuer_key(), critical=False)
-        )
-        if hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_host, hosts))), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
-
-    def _issuer_key(self) -> x509.AuthorityKeyIdentifier:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        profile = leaf(name, key, usage=usage, issuer=self._certificate, at=at, lifetime=lifetime, hosts=hosts)
+        return profile.sign(self._key, hashes.SHA256())
 
     def _prove_ours(self, certificate: x509.Certificate) -> None:
         try:
@@ -287,49 +251,6 @@ def _common_name(certificate: x509.Certificate) -> str:
     if len(names) != 1:
         raise ContractError("the certificate has not one common name")
     return str(names[0].value)
-
-
-def _root_certificate(name: str, key: ec.EllipticCurvePrivateKey, *, at: float) -> x509.Certificate:
-    subject = _name(f"{check_name(name)} authority")
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(utc(at - BACKDATED))
-        .not_valid_after(utc(at) + timedelta(seconds=AUTHORITY_LIFETIME))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(sign=False), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-
-
-def _key_usage(*, sign: bool) -> x509.KeyUsage:
-    """Either digital signatures (a leaf) or certificates and revocation lists (the authority)."""
-    return x509.KeyUsage(
-        digital_signature=sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=not sign,
-        crl_sign=not sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _host(text: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
 
 
 def _pem(certificate: x509.Certificate) -> str:
