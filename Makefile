@@ -39,7 +39,7 @@ format: setup  ## Put the sources into shape
 
 bench: setup  ## Measure ours against its peers in one run; leaves bench.json
 	@$(PYTHON) -m simulations.bootstrap --bench
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python -m tests.benchmarks.run
 
 lock: setup  ## Resolve requirements.lock afresh from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 \

@@ -1,0 +1,21 @@
+"""Benchmarks that need no server run here once, so that they do not rot between two measurements."""
+
+import math
+
+import pytest
+
+from tests.benchmarks import aggregation, sketching
+from tests.benchmarks.figure import compare
+
+
+def test_a_figure_carries_what_a_machines_speed_does_not_change() -> None:
+    figure = compare(name="x", ours=3.0, peer=2.0, unit="s", better="lower", what_ours="a", what_peer="b")
+    assert figure.ratio == 1.5
+
+
+@pytest.mark.parametrize("measure", [aggregation.measure, sketching.measure], ids=["aggregation", "sketching"])
+def test_a_benchmark_gives_figures(measure) -> None:
+    for figure in measure(turns=1):
+        assert figure.ours > 0
+        assert figure.peer > 0
+        assert math.isfinite(figure.ratio)
