@@ -51,7 +51,7 @@ class DriftState(msgspec.Struct, frozen=True, kw_only=True):
 
     drifted: bool = False
     since: float = 0.0
-    """Unix seconds (the device's clock) of the end of the window that raised the alarm; 0 without one."""
+    """Unix seconds at which the alarm was raised; 0 without one."""
 
     windows: int = 0
     """Windows judged."""
@@ -61,7 +61,12 @@ class DriftState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def observe(
-    state: DriftState, report: DriftReport, policy: Policy, *, fallback: Summary | None = None
+    state: DriftState,
+    report: DriftReport,
+    policy: Policy,
+    *,
+    at: float | None = None,
+    fallback: Summary | None = None,
 ) -> tuple[DriftState, Score | None]:
     """Take in one report; a score once there is a reference and enough inputs.
 
@@ -69,6 +74,7 @@ def observe(
         state: of the report's device, model and release.
         report: live, or the reference itself, which replaces an earlier one.
         policy: how to judge.
+        at: Unix seconds of its receipt; the end of its window by the device's clock if not given.
         fallback: reference of the fleet, for a device without training data.
 
     Raises:
@@ -85,7 +91,7 @@ def observe(
     if reference is None or live.count < policy.least:
         return state, None
     score = compare(reference, live, policy)
-    return _judge(state, score, policy, at=report.until), score
+    return _judge(state, score, policy, at=report.until if at is None else at), score
 
 
 def compare(reference: Summary, live: Summary, policy: Policy) -> Score:

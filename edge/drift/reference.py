@@ -13,6 +13,12 @@ from edge.pipelines.classify import classify
 from edge.pipelines.preprocess import normalise
 from shared.messages import DriftReport
 
+LEAST_LABELLED = 40
+"""Labelled live examples from which on they alone are the yardstick."""
+
+MOST_LABELLED = 500
+"""Of these the newest: what the sensor saw before an earlier shift is no yardstick for today."""
+
 _BATCH = 64
 """Inputs inferred at once."""
 
@@ -24,12 +30,24 @@ def build_reference(
     training: NDArray[np.float32],
     holdout: NDArray[np.float32],
     at: float,
+    labelled: int = 0,
     interpret: Interpret = classify,
 ) -> DriftReport:
     """Summarise this device's share of the data behind `served`; takes as long as the hold-out's inference.
 
-    Features come from the training inputs [n, *input_shape]. Confidence and classes come from the hold-out
-    [m, *input_shape], answered by the served model: on what it was trained on it is surer than it will ever be.
+    Features come from the training inputs. Confidence and classes come from the hold-out, answered by the served
+    model: on what it was trained on it is surer than it will ever be.
+
+    Args:
+        served: the release and its session.
+        pipeline: whose inputs the reference is for.
+        training: [n, *input_shape]; labelled live examples come last, in the order of the stream.
+        holdout: [m, *input_shape].
+        at: now, Unix seconds.
+        labelled: how many of `training` were labelled live. Once there are enough, features come from them alone:
+            a release that learned a shifted stream is measured against that stream, not against a mixture of it
+            with what was there before, from which it would seem shifted for ever.
+        interpret: reads the model's outputs.
 
     Raises:
         FaultError: the model fails on the hold-out.
@@ -47,9 +65,10 @@ def build_reference(
                 labels=[label for answer in good for label in answer.labels],
             )
         )
-    for batch in _batches(training):
+    yardstick = training[-min(labelled, MOST_LABELLED) :] if labelled >= LEAST_LABELLED else training
+    for batch in _batches(yardstick):
         sketches.add_features(features(batch))
-    sketches.count = len(training)
+    sketches.count = len(yardstick)
     return sketches.report(
         pipeline=pipeline, model=served.release.model, release=served.release.id, since=at, until=at, reference=True
     )

@@ -61,4 +61,5 @@ class ReferenceWriter:
                 training=training.x,
                 holdout=holdout.x,
                 at=self._clock.now(),
+                labelled=labels,
             )
