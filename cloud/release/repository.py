@@ -110,6 +110,10 @@ class Repository:
         """Identifiers of every published release."""
         return sorted(_published(self._heads()))
 
+    def signers(self) -> list[str]:
+        """Identifiers of the keys that vouch for every published release."""
+        return sorted(self._heads().delegated[RELEASES].signatures)
+
     def desired(self, fleet: str) -> FleetDesired:
         """The committed desired state of a fleet.
 
