@@ -1,1 +1,1 @@
-"""The demonstration's detector: SSDLite on MobileNetV2, trained on COCO, from TensorFlow.js weights to ONNX and int8."""
+"""The demonstration's detector: SSDLite-MobileNetV2 for COCO, from TensorFlow.js weights to ONNX and int8."""
