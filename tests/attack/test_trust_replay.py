@@ -205,7 +205,10 @@ def test_lower_counter_under_fresh_metadata(publisher, device):
     accept(client)
     publisher.repository.set_desired(FleetDesired(fleet=FLEET, default={"activity": "activity-1"}))
     files.update(publisher.files())
-    with pytest.raises(TrustError, match="older than activity-2"):
-        accept(client)
+    client.refresh()
+    older = client.release("activity-1")
+    for step in (lambda: client.admit(older, **CPU), lambda: client.remember(older)):
+        with pytest.raises(TrustError, match="older than activity-2"):
+            step()
     again = client.release("activity-2")
     client.admit(again, **CPU)  # the same release again is no step back
