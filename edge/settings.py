@@ -32,7 +32,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     token_file: str = ""
     """File with the enrolment token; read only when the device has no identity yet."""
 
-    hardware: list[str] = ["cpu"]
+    hardware: list[str] = msgspec.field(default_factory=lambda: ["cpu"])
     """Hardware facts that a release's variants may ask for."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
