@@ -19,7 +19,7 @@ from edge.pipelines.pipeline import Pipeline
 from edge.settings import Settings
 from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
-from edge.training.labels import LabelInbox
+from edge.training.labels import Label, LabelInbox
 from edge.update.reconcile import Reconciler
 from shared.bus import Bus
 from shared.clock import Clock
@@ -69,14 +69,19 @@ class Agent:
             await _end(link)
         self.outbox.close()
 
-    def label_once(self) -> int:
+    async def label_once(self) -> int:
         """Take in the labels that have come; return how many there were."""
-        labels = self.labels.read()
+        labels = await asyncio.to_thread(self._keep_labels)
         for label in labels:
-            self.store.label(label.task, label.id, label.y, train=label.train)
             for pipeline in self.pipelines:
                 pipeline.label(label.id, label.y)
         return len(labels)
+
+    def _keep_labels(self) -> list[Label]:
+        labels = self.labels.read()
+        for label in labels:
+            self.store.label(label.task, label.id, label.y, train=label.train)
+        return labels
 
     def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         work: list[tuple[str, Coroutine[Any, Any, None]]] = [
@@ -94,7 +99,7 @@ class Agent:
     async def _label_forever(self) -> None:
         while True:
             try:
-                self.label_once()
+                await self.label_once()
             except HinterlandError as error:
                 log.warning("labels: %s", error)
             await asyncio.sleep(LABELS_S)

@@ -53,7 +53,7 @@ class ReferenceWriter:
             if served is None:
                 return None
             labels = self._store.labels_held(model)
-            training, holdout = await asyncio.to_thread(self._store.training, model, labels=labels)
+            training, holdout = await asyncio.to_thread(self._store.training, model, labels)
             return await asyncio.to_thread(
                 build_reference,
                 served,
