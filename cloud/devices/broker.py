@@ -71,6 +71,9 @@ class BrokerFiles:
     data: Path | None = None
     """Directory in which retained messages survive a restart of the broker; None keeps them in memory."""
 
+    pid: Path | None = None
+    """Where the broker writes its process id, so that the coordinator can have it read its lists again."""
+
 
 def rules(grant: Grant) -> tuple[Rule, ...]:
     """All that one device may do."""
@@ -135,6 +138,7 @@ def render_config(files: BrokerFiles, *, port: int, address: str = "127.0.0.1", 
         # a client id is anybody's choice; as the common name it cannot push another device off its session
         "use_username_as_clientid true",
         *([f"crlfile {files.revoked}"] if files.revoked else []),
+        *([f"pid_file {files.pid}"] if files.pid else []),
     ]
     return "\n".join(lines) + "\n"
 
