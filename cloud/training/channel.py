@@ -23,6 +23,7 @@ from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.retry import RetryInvoker, exponential
 from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
 from cloud.training.control import Bearer, SuperLinkAddress
@@ -89,6 +90,9 @@ class Channel:
         self.grid.set_run(run)
         self.flower_run = int(run.run_id)
         self.context: Context = context_from_proto(answer.context)
+        TaskIdentity.task_id = answer.task_id  # Flower's messages read the run from here, one per process
+        TaskIdentity.run_id = run.run_id
+        TaskIdentity.node_id = self.context.node_id
         self._heartbeat = HeartbeatSender(self._beat)
 
     def __enter__(self) -> Self:

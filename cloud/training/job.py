@@ -68,10 +68,8 @@ def run_job(directory: Path, superlink: SuperLinkAddress, *, clock: Clock | None
             return done
         try:
             return _attempt(spec, ledger, superlink, clock)
-        except HinterlandError as error:
-            ledger.append(
-                RunFailed(at=clock.now(), reason=str(error), hint=error.hint, retry=isinstance(error, TransportError))
-            )
+        except Exception as error:
+            ledger.append(_failure(error, at=clock.now()))
             raise
 
 
@@ -90,6 +88,12 @@ def _attempt(spec: RunSpec, ledger: RunLedger, superlink: SuperLinkAddress, cloc
 
         app(grid=channel.grid, context=channel.context)
         return results[0]
+
+
+def _failure(error: Exception, *, at: float) -> RunFailed:
+    if not isinstance(error, HinterlandError):  # a fault of ours, which the next attempt meets again
+        return RunFailed(at=at, reason=f"{type(error).__name__}: {error}", hint="", retry=False)
+    return RunFailed(at=at, reason=str(error), hint=error.hint, retry=isinstance(error, TransportError))
 
 
 def _open_channel(ledger: RunLedger, superlink: SuperLinkAddress) -> None:

@@ -1,0 +1,120 @@
+"""What this device does for a federated run: a Flower `ClientApp` that was installed with the agent.
+
+Nothing that a message carries is executed except ONNX graphs, and those are checked before a session exists.
+Weights, sums, ranges and counts leave the device; examples never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+
+from edge.training.dataset import DatasetStore
+from edge.training.judging import activation_ranges, judge
+from shared import federation as fed
+from shared.codec import pack, unpack
+from shared.errors import ContractError, HinterlandError
+from shared.federation import Instruction, MomentsAnswer, RangesAnswer
+from shared.task import Examples, Recipe
+from shared.tasks import adapter
+from shared.tasks.records import from_record, to_record
+
+Handler = Callable[[Message, Context], Message]
+
+
+def build_client(store: DatasetStore) -> ClientApp:
+    """Make the app over the device's own data."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, _context: Context) -> Message:
+        wanted, (training, _) = _read(message, store)
+        recipe = Recipe(
+            epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
+        )
+        trained = adapter(wanted.task).train(from_record(message.content.get(fed.ARRAYS)), training, recipe)
+        metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
+        return Message(RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, _context: Context) -> Message:
+        wanted, (_, holdout) = _read(message, store)
+        score = adapter(wanted.task).evaluate(from_record(message.content.get(fed.ARRAYS)), holdout)
+        metrics = MetricRecord({fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum})
+        return Message(RecordDict({fed.METRICS: metrics}), reply_to=message)
+
+    @app.query("moments")
+    def moments(message: Message, _context: Context) -> Message:
+        _, (training, holdout) = _read(message, store)
+        return _answer(message, pack(moments_of(training, holdout)))
+
+    @app.query("calibrate")
+    def calibrate(message: Message, _context: Context) -> Message:
+        _, (training, _) = _read(message, store)
+        ranges = activation_ranges(_bytes(message, fed.GRAPH), training.x)
+        return _answer(message, pack(RangesAnswer(ranges=ranges)))
+
+    @app.query("judge")
+    def judge_files(message: Message, _context: Context) -> Message:
+        wanted, (_, holdout) = _read(message, store)
+        config = _config(message)
+        files = {
+            name.removeprefix(fed.CANDIDATE): _bytes(message, name) for name in config if name.startswith(fed.CANDIDATE)
+        }
+        task = adapter(wanted.task)
+        logits = task.logits(from_record(message.content.get(fed.ARRAYS)), holdout.x)
+        baseline = str(config.get(fed.BASELINE))
+        return _answer(message, pack(judge(files, holdout, trained=logits, baseline=baseline)))
+
+    return app
+
+
+def handle(app: ClientApp, message: Message, node: int) -> Message:
+    """Answer one message; a failure becomes an error reply and ends nothing."""
+    context = Context(run_id=message.metadata.run_id, node_id=node, node_config={}, state=RecordDict(), run_config={})
+    try:
+        return app(message, context)
+    except HinterlandError as error:
+        reason = f"{error.code}: {error}"
+    except Exception as error:
+        reason = f"{type(error).__name__}"  # no text: it may quote data of this device
+    return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason[:300]), reply_to=message)
+
+
+def moments_of(training: Examples, holdout: Examples) -> MomentsAnswer:
+    """Count, sum and sum of squares per channel of the training part."""
+    x = np.moveaxis(training.x.astype(np.float64), 1, 0).reshape(training.x.shape[1], -1)
+    return MomentsAnswer(
+        training=len(training),
+        holdout=len(holdout),
+        count=x.shape[1],
+        total=x.sum(axis=1).tolist(),
+        square=(x * x).sum(axis=1).tolist(),
+    )
+
+
+def _read(message: Message, store: DatasetStore) -> tuple[Instruction, tuple[Examples, Examples]]:
+    wanted = unpack(_bytes(message, fed.INSTRUCTION), Instruction)
+    return wanted, store.training(wanted.task, labels=wanted.labels)
+
+
+def _config(message: Message) -> ConfigRecord:
+    config = message.content.get(fed.CONFIG)
+    if not isinstance(config, ConfigRecord):
+        raise ContractError("the message holds no instruction")
+    return config
+
+
+def _bytes(message: Message, name: str) -> bytes:
+    data = _config(message).get(name)
+    if not isinstance(data, bytes):
+        raise ContractError(f"the message holds no {name[:80]}")
+    return data
+
+
+def _answer(message: Message, data: bytes) -> Message:
+    return Message(RecordDict({fed.CONFIG: ConfigRecord({fed.ANSWER: data})}), reply_to=message)

@@ -1,0 +1,145 @@
+"""The resident trainer: a process that waits for messages of federated runs and answers them, one at a time.
+
+It stays because starting costs more than a round does: importing torch and Flower takes seconds. The agent starts
+it again when it dies; when the agent dies, it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random, SystemRandom
+from types import FrameType
+from typing import NoReturn
+
+from flwr.app import Message
+from flwr.clientapp import ClientApp
+
+from edge.training.client import build_client, handle
+from edge.training.connection import FleetConnection
+from edge.training.dataset import DatasetStore
+from shared.backoff import Backoff
+from shared.clock import Clock, SystemClock
+from shared.errors import RefusedError, TransportError
+
+log = logging.getLogger(__name__)
+
+BUSY_POLL_S = 0.2
+"""Pause between two looks for a message while a run goes on: a round of a small model takes a second."""
+
+IDLE_POLL_S = 1.0
+IDLE_AFTER_S = 20.0
+"""Without a message for so long, the pace is the idle one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerSettings:
+    """Who trains, where it listens, and on what."""
+
+    device: str
+    superlink: str
+    """`host:port`."""
+
+    ca: Path
+    """PEM certificates that may sign the SuperLink's."""
+
+    key: Path
+    """PEM private key of the device, an elliptic-curve key registered as the node's."""
+
+    data: Path
+    """Directory of the device's `DatasetStore`."""
+
+
+@dataclass(slots=True)
+class Unsent:
+    """A finished reply that the SuperLink has not taken yet; it outlives the connection it was made on."""
+
+    message: Message | None = None
+    seconds: float = 0.0
+
+
+def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random: Random | None = None) -> None:
+    """Serve until SIGTERM, or until the process that started this one is gone.
+
+    Raises:
+        FaultError: the key, the CA or the data store cannot be used.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    clock, parent = clock or SystemClock(), os.getppid()
+
+    def alive() -> bool:
+        return os.getppid() == parent
+
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    store = DatasetStore(settings.data)
+    app, unsent = build_client(store), Unsent()
+    backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
+    _warm_up()
+    while alive():
+        try:
+            with FleetConnection(settings.superlink, ca=settings.ca, key=settings.key) as connection:
+                log.info("%s listens as node %d", settings.device, connection.node)
+                _serve(connection, app, unsent=unsent, clock=clock, alive=alive, backoff=backoff)
+        except (TransportError, RefusedError) as error:
+            pause = backoff.next()
+            log.warning("%s; trying again in %.1f s", error, pause)
+            time.sleep(pause)
+
+
+def serve_once(connection: FleetConnection, app: ClientApp, unsent: Unsent, *, clock: Clock) -> bool:
+    """One turn: hand in what is finished, then answer the next message; return whether there was one.
+
+    Raises:
+        TransportError: the SuperLink does not answer; what is unsent stays so.
+        RefusedError: it refuses this node.
+    """
+    if unsent.message is None:
+        message = connection.receive()
+        if message is None:
+            return False
+        begun = clock.monotonic()
+        unsent.message = handle(app, message, connection.node)
+        unsent.seconds = clock.monotonic() - begun
+    try:
+        connection.reply(unsent.message, seconds=unsent.seconds)
+    except RefusedError as error:
+        log.info("nobody waits for this reply: %s", error)
+    unsent.message = None
+    return True
+
+
+def _serve(
+    connection: FleetConnection,
+    app: ClientApp,
+    *,
+    unsent: Unsent,
+    clock: Clock,
+    alive: Callable[[], bool],
+    backoff: Backoff,
+) -> None:
+    last = clock.monotonic()
+    while alive():
+        served = serve_once(connection, app, unsent, clock=clock)
+        backoff.reset()  # only now: a node that is let in and then refused would otherwise knock all the time
+        if served:
+            last = clock.monotonic()
+        else:
+            time.sleep(BUSY_POLL_S if clock.monotonic() - last < IDLE_AFTER_S else IDLE_POLL_S)
+
+
+def _warm_up() -> None:
+    """Import what the first round would otherwise wait for."""
+    import onnxruntime  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
