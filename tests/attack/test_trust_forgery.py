@@ -331,3 +331,12 @@ def test_a_repository_altered_on_disk_is_not_signed_again(publisher, tmp_path):
 def test_a_source_that_says_nothing(publisher, tmp_path):
     with pytest.raises(TransportError):
         publisher.device(tmp_path / "device", {}).refresh()
+
+
+def test_an_older_signed_file_put_in_place_of_a_newer_one_is_not_signed_again(publisher):
+    publisher.ship(2)
+    metadata = publisher.directory / "metadata"
+    newer, older = metadata / "3.releases.json", metadata / "2.releases.json"
+    newer.write_bytes(older.read_bytes())
+    with pytest.raises(TrustError, match="altered on disk"):
+        publisher.repository.publish_release(make_release(3))
