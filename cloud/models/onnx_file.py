@@ -18,9 +18,12 @@ def load(data: bytes) -> Any:
         ContractError: not an ONNX model.
     """
     try:
-        return onnx.load_model_from_string(data)
+        model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:
         raise ContractError(f"no ONNX model: {error}") from error
+    if not model.graph.node:
+        raise ContractError("no ONNX model: it has no graph")  # protobuf reads no bytes at all as an empty message
+    return model
 
 
 def infer_shapes(model: Any) -> Any:
