@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -62,14 +62,16 @@ class EnrolmentDesk:
         clock: Clock,
         welcome: Welcome,
         root: Callable[[], bytes],
+        fleets: Callable[[], Sequence[str]],
     ) -> None:
-        """`root` gives the tenant's first TUF root."""
+        """`root` gives the tenant's first TUF root, `fleets` the fleets whose desired state is signed here."""
         self._database = database
         self._authority = authority
         self._doors = doors
         self._clock = clock
         self._welcome = welcome
         self._root = root
+        self._fleets = fleets
 
     @property
     def certificate(self) -> str:
@@ -81,9 +83,15 @@ class EnrolmentDesk:
 
         Raises:
             ContractError: a bad name or lifetime.
+            RefusedError: no such fleet.
         """
         at, fleet = self._clock.now(), fleet_id(request.fleet or self._welcome.fleet)
         device = device_id(request.device or f"device-{secrets.token_hex(4)}")
+        if fleet not in self._fleets():
+            raise RefusedError(
+                f"no fleet {fleet!r} is signed for here",
+                hint="Add it: stop the coordinator, then `hinterland-coordinator init --fleet …` with every fleet.",
+            )
         if not 0 < request.ttl_s <= 365 * 86_400:
             raise ContractError("a token lives between a moment and a year", hint="Give `ttl_s` in seconds.")
         token, grant = mint(

@@ -43,9 +43,11 @@ def apply_line(connection: Connection, name: str, document: dict[str, Any], *, a
     return fresh
 
 
-def order_release(connection: Connection, release: Release, *, at: float, by: str, reason: str = "") -> ReleaseRow:
+def order_release(
+    connection: Connection, release: Release, *, at: float, by: str, reason: str = "", replaces: str = ""
+) -> ReleaseRow:
     """Keep a release for signing; its variants' bytes are in the blob store already."""
-    row = Releases(connection).add(release)
+    row = Releases(connection).add(release, replaces=replaces)
     after = {"digest": row.digest, "variants": {variant.name: variant.digest for variant in release.variants}}
     AuditLog(connection).add(at=at, actor=by, action="release.create", subject=row.id, reason=reason, after=after)
     Events(connection).add("release.created", row.id, f"{row.id} waits for its signature", at=at, run=row.run)

@@ -45,7 +45,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     result: dict[str, Any] = {}
     release: str = ""
     followed: int = 0
-    """Ledger lines already taken into the database."""
+    """Bytes of its ledger that are taken into the database already."""
+
+    attempts: int = 0
+    """Job processes started for it, counted before each start: a job that dies at once is not started for ever."""
 
     created_at: float
     started_at: float | None = None

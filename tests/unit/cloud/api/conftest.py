@@ -77,6 +77,7 @@ def world(database, tmp_path):
             superlink="127.0.0.1:9092",
         ),
         root=lambda: b"{}",
+        fleets=lambda: ["lab", "wards"],
     )
     blobs, woken = FileBlobs(tmp_path / "blobs"), []
     services = Services(

@@ -1,0 +1,167 @@
+"""Carry out federated runs: start, follow, start again, conclude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Connection
+
+from cloud.jobs import Jobs
+from cloud.loop.follow import failed, take_events
+from cloud.loop.orders import order_release
+from cloud.loop.run_orders import spec_of
+from cloud.models.line import line_from
+from cloud.models.variants import FLOAT, cpu_variant
+from cloud.store.blobs import FileBlobs
+from cloud.store.database import Database
+from cloud.store.events import Events
+from cloud.store.lines import Lines
+from cloud.store.releases import Releases
+from cloud.store.reports import statuses
+from cloud.store.runs import Run, Runs, RunState
+from cloud.training.ledger import RunLedger
+from cloud.training.result import WEIGHTS, RunResult, read_result
+from cloud.training.spec import FILE, RunSpec, write_spec
+from shared.bundle import Release, Variant
+from shared.clock import Clock
+from shared.errors import ContractError
+from shared.ids import check_digest, release_id, sha256
+
+ACTOR = "coordinator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKeeper:
+    """One turn of every open run."""
+
+    database: Database
+    blobs: FileBlobs
+    jobs: Jobs
+    clock: Clock
+    directory: Path
+    """Holds a directory for each run."""
+
+    attempts: int
+    """Job processes started for one run before it is given up."""
+
+    def turn(self) -> None:
+        """Bring every open run one step on.
+
+        Raises:
+            HinterlandError: a part failed; the next turn tries again.
+        """
+        with self.database.read() as connection:
+            open_runs = Runs(connection).open()
+        for run in open_runs:
+            self._step(run)
+
+    def _step(self, run: Run) -> None:
+        match run.state:
+            case RunState.QUEUED:
+                self._begin(run)
+            case RunState.RUNNING:
+                self._follow(run)
+            case RunState.JUDGED:
+                self._conclude(run)
+
+    def _begin(self, run: Run) -> None:
+        """Write down what the job will do; the next turn starts it."""
+        place = self.directory / run.id
+        if not (place / FILE).exists():
+            write_spec(place, self._grounded(run))
+        with self.database.write() as connection:
+            at = self.clock.now()
+            Runs(connection).change(run.id, state=RunState.RUNNING.value, started_at=at)
+            Events(connection).add("run.started", run.id, f"{run.id} starts", at=at)
+
+    def _grounded(self, run: Run) -> RunSpec:
+        """The specification with the paths that it names on this machine."""
+        spec = spec_of(run)
+        start = str((self.directory / spec.start / WEIGHTS).absolute()) if spec.start else ""
+        return msgspec.structs.replace(spec, start=start, champion=self._champion(run.model))
+
+    def _champion(self, model: str) -> str:
+        """Path of the float file that most devices serve now; empty when there is none."""
+        with self.database.read() as connection:
+            serving = [status.serving for status in statuses(connection) if status.model == model and status.serving]
+            row = Releases(connection).find(max(serving, key=serving.count)) if serving else None
+        for variant in row.document().variants if row else []:
+            if variant.name == FLOAT:
+                return str(self.blobs.path(check_digest(variant.digest)).absolute())
+        return ""
+
+    def _follow(self, run: Run) -> None:
+        """Read on in the ledger; without a living job and without an end, start the job (again)."""
+        place = self.directory / run.id
+        alive = self.jobs.running(place)  # asked before reading: what a job wrote before it ended is read below
+        events, offset = RunLedger(place).read_since(run.followed)
+        if events:
+            with self.database.write() as connection:
+                take_events(connection, run, events, offset=offset)
+                run = Runs(connection).get(run.id)
+        if alive or run.state is not RunState.RUNNING:
+            return
+        if run.attempts >= self.attempts:
+            self._give_up(run, f"gave up after {run.attempts} attempts; see {place / 'job.log'}")
+            return
+        with self.database.write() as connection:
+            Runs(connection).change(run.id, attempts=run.attempts + 1)
+        self.jobs.start(place)
+
+    def _conclude(self, run: Run) -> None:
+        """Turn the verdict into a release, or say why there is none."""
+        result = read_result(self.directory / run.id)
+        if result is None:
+            self._give_up(run, "the ledger says finished, but there is no result")
+            return
+        variants = [self._keep(run, result, name) for name in result.admitted]
+        with self.database.write() as connection:
+            at = self.clock.now()
+            if variants:
+                release = self._release(connection, run, result, variants, at=at)
+                order_release(connection, release, at=at, by=ACTOR, reason=result.summary)
+            Events(connection).add("run.judged", run.id, f"{run.id}: {result.summary}", at=at)
+            Runs(connection).change(
+                run.id,
+                state=(RunState.RELEASED if variants else RunState.REJECTED).value,
+                release=release.id if variants else "",
+                result=_summary(result),
+            )
+
+    def _keep(self, run: Run, result: RunResult, name: str) -> Variant:
+        data = (self.directory / run.id / name).read_bytes()
+        if sha256(data) != result.files[name].digest:
+            raise ContractError(f"{name} of {run.id} is not the file that was judged", hint="Start the run again.")
+        self.blobs.put(data)
+        return cpu_variant(name, data, precision="fp32" if name == FLOAT else "int8")
+
+    def _release(
+        self, connection: Connection, run: Run, result: RunResult, variants: list[Variant], *, at: float
+    ) -> Release:
+        counter = Releases(connection).next_counter(run.model)
+        return Release(
+            id=release_id(run.model, counter),
+            model=run.model,
+            counter=counter,
+            schema=line_from(Lines(connection).get(run.model).document).schema,
+            variants=variants,
+            created=at,
+            run=run.id,
+            evaluation=result.evaluation,
+        )
+
+    def _give_up(self, run: Run, why: str) -> None:
+        lost = failed(run, why)
+        with self.database.write() as connection:
+            at = self.clock.now()
+            Runs(connection).change(run.id, state=lost.state.value, reason=lost.reason, finished_at=at)
+            Events(connection).add("run.failed", run.id, f"{run.id}: {why}", at=at)
+
+
+def _summary(result: RunResult) -> dict[str, object]:
+    """What people ask of a result; the whole of it stays in the run's directory."""
+    built = msgspec.to_builtins(result)
+    kept = ("digest", "devices", "holdouts", "admitted", "refused", "evaluation", "summary", "seconds")
+    return {name: built[name] for name in kept}

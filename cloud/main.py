@@ -1,0 +1,213 @@
+"""`hinterland-coordinator`: set up a coordinator, run it, and run the processes that it works with."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from shared.errors import HinterlandError
+
+EPILOG = """
+Examples:
+
+  hinterland-coordinator init --dir /var/lib/hinterland-coordinator --fleet lab
+
+  hinterland-coordinator serve --dir /var/lib/hinterland-coordinator
+
+  hinterland-coordinator superlink --dir /var/lib/hinterland-coordinator
+
+  mosquitto -c /var/lib/hinterland-coordinator/broker/mosquitto.conf
+"""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Run Hinterland's coordinator.",
+    epilog=EPILOG,
+)
+
+Directory = Annotated[Path | None, typer.Option("--dir", help="The coordinator's directory [HINTERLAND_DIR].")]
+
+
+@app.command()
+def init(  # noqa: PLR0917  typer makes options of them, which have names
+    directory: Directory = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose coordinator this is.")] = None,
+    fleet: Annotated[list[str] | None, typer.Option(help="A fleet to sign for; may be repeated.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address that API, broker and SuperLink listen on.")] = None,
+    public_host: Annotated[str | None, typer.Option(help="Name under which devices reach the API.")] = None,
+    api_port: Annotated[int | None, typer.Option(help="Port of the API.")] = None,
+    broker_port: Annotated[int | None, typer.Option(help="Port of the MQTT broker.")] = None,
+    superlink_port: Annotated[int | None, typer.Option(help="Port of the SuperLink.")] = None,
+) -> None:
+    """Make the directory: authority, keys, repository, certificates, broker configuration, first API key.
+
+    Running it again completes what is missing and adds fleets; keys and certificates that are there stay.
+    """
+    with _one_line():
+        from cloud.serve import only_one
+        from cloud.settings import directory_from, make_settings
+        from cloud.setup import set_up
+        from shared.clock import SystemClock
+
+        place = (directory or directory_from(os.environ)).absolute()
+        document = _told(
+            place,
+            identity={"tenant": tenant, "fleets": fleet},
+            api={"host": host, "public_host": public_host, "port": api_port},
+            broker={"host": host, "port": broker_port},
+            superlink={"host": host, "port": superlink_port},
+        )
+        settings = make_settings(document, os.environ, directory=place)
+        place.mkdir(parents=True, exist_ok=True)
+        with only_one(settings):
+            made = set_up(settings, clock=SystemClock(), account=_account())
+        for part in made:
+            typer.echo(f"made: {part}")
+        typer.echo(f"{place} is ready. API {settings.url}; operators: hinterland --profile {settings.layout.profile}")
+
+
+@app.callback()
+def private() -> None:
+    """Run Hinterland's coordinator."""
+    os.umask(0o077)  # state and keys are this account's alone; what others may read says so where it is written
+
+
+@app.command()
+def serve(directory: Directory = None) -> None:
+    """Serve the API, talk to devices, and keep the loop going. SIGTERM and Ctrl-C stop it."""
+    with _one_line():
+        _log()
+        from cloud.serve import serve as serve_forever
+        from cloud.settings import read_settings
+
+        serve_forever(read_settings(_place(directory), os.environ))
+
+
+@app.command()
+def superlink(directory: Directory = None) -> None:
+    """Serve Flower's SuperLink behind our doors. SIGTERM and Ctrl-C stop it."""
+    with _one_line():
+        _log()
+        from cloud.settings import read_settings
+        from cloud.training.superlink import SuperLinkSettings
+        from cloud.training.superlink import serve as serve_superlink
+
+        settings = read_settings(_place(directory), os.environ)
+        layout = settings.layout
+        serve_superlink(
+            SuperLinkSettings(
+                host=settings.superlink.host,
+                port=settings.superlink.port,
+                certificate=layout.certificate("superlink"),
+                key=layout.key("superlink"),
+                ca=layout.ca,
+                database=layout.superlink_database,
+                control_token=layout.control_token.read_text().strip(),
+            )
+        )
+
+
+@app.command()
+def job(
+    run: Annotated[Path, typer.Argument(help="Directory of the run, with its spec.json.")], directory: Directory = None
+) -> None:
+    """Carry out one federated run; the coordinator starts this, and again after a crash."""
+    with _one_line():
+        _log()
+        from cloud.jobs import hold
+        from cloud.settings import read_settings
+        from cloud.training.job import run_job
+        from cloud.wiring import superlink_address
+
+        settings = read_settings(_place(directory), os.environ)
+        with hold(run):
+            result = run_job(run, superlink_address(settings))
+        typer.echo(result.summary)
+
+
+@app.command()
+def key(name: Annotated[str, typer.Argument(help="Whose key it is.")], directory: Directory = None) -> None:
+    """Make an API key and print it once."""
+    with _one_line():
+        from cloud.access.keys import create
+        from cloud.settings import read_settings
+        from cloud.setup import open_state
+        from shared.clock import SystemClock
+
+        database = open_state(read_settings(_place(directory), os.environ))
+        typer.echo(create(database, name, at=SystemClock().now()))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def _place(directory: Path | None) -> Path:
+    from cloud.settings import directory_from
+
+    return (directory or directory_from(os.environ)).absolute()
+
+
+def _told(place: Path, **groups: dict[str, object]) -> dict[str, dict[str, object]]:
+    """What the directory's file says, if there is one, and the options over it."""
+    import msgspec
+
+    from cloud.layout import Layout
+    from cloud.settings import read_settings
+
+    document: dict[str, dict[str, object]] = {}
+    if Layout(place).settings.exists():
+        document = msgspec.to_builtins(read_settings(place, {}))
+        document.pop("directory")
+    for group, values in groups.items():
+        given = {name: value for name, value in values.items() if value not in (None, [])}
+        document[group] = {**document.get(group, {}), **given}
+    return document
+
+
+def _account() -> str:
+    """The account that owns the directory's files, which the broker must be able to read."""
+    import getpass
+
+    return getpass.getuser()
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "alembic", "aiomqtt", "uvicorn", "tuf"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Show our own errors as one line with its remedy."""
+    try:
+        yield
+    except HinterlandError as error:
+        _fail(f"{error}" + (f" Remedy: {error.hint}" if error.hint else ""))
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.partition(".")[0] in ("cloud", "shared"):
+            raise
+        _fail(f"the package {error.name} is missing. Remedy: pip install 'hinterland[coordinator]'")
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename or ''}. Remedy: check space and rights of the disk.")
+
+
+def _fail(line: str) -> NoReturn:
+    typer.echo(f"hinterland-coordinator: {line}", err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The coordinator as a process: API, bus and loop until a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import uvicorn
+
+from cloud.settings import Settings
+from cloud.wiring import Coordinator, build, run_until
+from shared.errors import RefusedError
+
+log = logging.getLogger(__name__)
+
+STOP_S = 2.0
+"""Longest time from a signal to the end; state on disk is right at any moment, so waiting longer buys nothing."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        RefusedError: the port is in use, or another coordinator works on the directory.
+        HinterlandError: a part cannot be opened.
+    """
+    with only_one(settings), listening(settings) as listener:
+        coordinator = build(settings)
+        asyncio.run(_serve(coordinator, listener))
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Be the only process that changes the directory.
+
+    Raises:
+        RefusedError: another one does.
+    """
+    with settings.layout.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(
+                f"another coordinator works on {settings.layout.directory}", hint="Stop it first."
+            ) from None
+        yield
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """The API's socket, bound before anything else is opened.
+
+    Raises:
+        RefusedError: the port is in use or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in settings.api.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.api.host, settings.api.port))
+        except OSError as error:
+            raise RefusedError(
+                f"the API cannot listen on {settings.api.host}:{settings.api.port}: {error.strerror}",
+                hint="Stop what uses the port, or choose another: HINTERLAND_API_PORT.",
+            ) from error
+        yield listener
+
+
+async def _serve(coordinator: Coordinator, listener: socket.socket) -> None:
+    stop, layout = asyncio.Event(), coordinator.settings.layout
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _begin_to_stop, stop)
+    config = uvicorn.Config(
+        coordinator.app,
+        ssl_certfile=str(layout.certificate("api")),
+        ssl_keyfile=str(layout.key("api")),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    api = _Server(config)
+    log.info("serving %s", coordinator.settings.url)
+    try:
+        await run_until(stop, {"api": api.serve(sockets=[listener]), **coordinator.tasks()})
+    finally:
+        await asyncio.to_thread(coordinator.close)
+    log.info("stopped")
+
+
+def _begin_to_stop(stop: asyncio.Event) -> None:
+    stop.set()
+    # A worker thread may hang in a call to a server that does not answer; nothing is lost by not waiting for it.
+    watchdog = threading.Timer(STOP_S, os._exit, [0])
+    watchdog.daemon = True
+    watchdog.start()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers, which would raise the signal a second time."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a plain one will do
+        return nullcontext()

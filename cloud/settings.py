@@ -1,0 +1,195 @@
+"""Everything a coordinator can be told.
+
+`hinterland-coordinator init` writes `coordinator.toml` into the coordinator's directory, one table a group below;
+the environment has the last word: `HINTERLAND_<GROUP>_<FIELD>`, for example `HINTERLAND_API_PORT=8443`. The directory
+itself is `HINTERLAND_DIR`. This is the one module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cloud.layout import Layout
+from shared.errors import RefusedError
+from shared.ids import fleet_id, tenant_id
+
+PREFIX = "HINTERLAND_"
+DEFAULT_DIRECTORY = "/var/lib/hinterland-coordinator"
+
+
+class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose coordinator this is."""
+
+    tenant: str = "default"
+    fleets: list[str] = msgspec.field(default_factory=lambda: ["default"])
+    """Fleets whose desired state is signed here; the first is where a device belongs whose token does not say."""
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where operators and enrolling devices reach the API."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; opening it to a network is your decision."""
+
+    port: int = 8443
+    public_host: str = ""
+    """Name or address under which others reach it, and which its certificate carries; `host` when empty."""
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the MQTT broker is; `init` writes a configuration for a mosquitto there."""
+
+    host: str = "127.0.0.1"
+    port: int = 8883
+
+
+class SuperlinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the federated engine is."""
+
+    enabled: bool = True
+    """Without it, this coordinator publishes imported models only."""
+
+    host: str = "127.0.0.1"
+    port: int = 9092
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where state is kept."""
+
+    url: str = ""
+    """SQLAlchemy URL, for example `postgresql+psycopg://…`; an SQLite file in the directory when empty."""
+
+
+class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the coordinator goes round."""
+
+    every_s: float = 1.0
+    """Longest time between two looks at the state of the world."""
+
+    attempts: int = 5
+    """Job processes started for one federated run before it is given up."""
+
+    renew_s: float = 600.0
+    """Time between two looks at what must be signed again before it expires."""
+
+
+class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How keys on disk are opened."""
+
+    passphrase_file: str = ""
+    """File with the passphrase of all sealed keys; `keys/passphrase` in the directory when empty. Keep it on another
+    disk, or mount it from a secret store."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole."""
+
+    identity: IdentitySettings = IdentitySettings()
+    api: ApiSettings = ApiSettings()
+    broker: BrokerSettings = BrokerSettings()
+    superlink: SuperlinkSettings = SuperlinkSettings()
+    store: StoreSettings = StoreSettings()
+    loop: LoopSettings = LoopSettings()
+    secrets: SecretSettings = SecretSettings()
+    directory: str = DEFAULT_DIRECTORY
+    """Everything the coordinator owns; set by `HINTERLAND_DIR` or `--dir`."""
+
+    @property
+    def layout(self) -> Layout:
+        """The files of the directory."""
+        return Layout(Path(self.directory).absolute())
+
+    @property
+    def fleet(self) -> str:
+        """Where a device belongs whose token does not say."""
+        return self.identity.fleets[0]
+
+    @property
+    def public_host(self) -> str:
+        """Name or address under which devices reach the API."""
+        return self.api.public_host or self.api.host
+
+    @property
+    def url(self) -> str:
+        """Of the API, as devices and operators reach it."""
+        return f"https://{self.public_host}:{self.api.port}"
+
+    @property
+    def superlink_address(self) -> str:
+        """`host:port`."""
+        return f"{self.superlink.host}:{self.superlink.port}"
+
+    @property
+    def passphrase_file(self) -> Path:
+        """Where the passphrase is."""
+        return Path(self.secrets.passphrase_file) if self.secrets.passphrase_file else self.layout.passphrase
+
+
+def directory_from(environ: Mapping[str, str]) -> Path:
+    """The coordinator's directory, as the environment names it."""
+    return Path(environ.get(f"{PREFIX}DIR", DEFAULT_DIRECTORY)).absolute()
+
+
+def read_settings(directory: Path, environ: Mapping[str, str]) -> Settings:
+    """What the directory's file says, and the environment over it.
+
+    Raises:
+        RefusedError: the directory was not initialised, or a value is none.
+    """
+    path = Layout(directory).settings
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RefusedError(
+            f"{directory} is not the directory of a coordinator", hint="Make it: `hinterland-coordinator init`."
+        ) from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RefusedError(f"{path} cannot be read: {error}", hint="Correct the file.") from error
+    return make_settings(document, environ, directory=directory)
+
+
+def make_settings(document: Mapping[str, Any], environ: Mapping[str, str], *, directory: Path) -> Settings:
+    """Settings from a parsed document and the environment over it.
+
+    Raises:
+        RefusedError: a field is unknown, or a value is none.
+        ContractError: a name is none.
+    """
+    merged = {group: dict(values) for group, values in document.items()}
+    for group in msgspec.structs.fields(Settings):
+        if group.name != "directory":
+            _overlay(merged, group, environ)
+    try:
+        settings = msgspec.convert({**merged, "directory": str(directory)}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise RefusedError(f"a setting is wrong: {error}", hint="See `cloud/settings.py` for every field.") from error
+    tenant_id(settings.identity.tenant)
+    if not settings.identity.fleets:
+        raise RefusedError("a coordinator needs a fleet", hint="Name one: `--fleet default`.")
+    for fleet in settings.identity.fleets:
+        fleet_id(fleet)
+    return settings
+
+
+def render_settings(settings: Settings) -> str:
+    """`coordinator.toml`."""
+    groups = msgspec.to_builtins(settings)
+    del groups["directory"]
+    tables = []
+    for name, group in groups.items():
+        lines = [f"{field} = {msgspec.json.encode(value).decode()}" for field, value in group.items()]
+        tables.append("\n".join([f"[{name}]", *lines]))
+    return "\n\n".join(tables) + "\n"
+
+
+def _overlay(merged: dict[str, dict[str, Any]], group: msgspec.structs.FieldInfo, environ: Mapping[str, str]) -> None:
+    for field in msgspec.structs.fields(group.type):
+        text = environ.get(f"{PREFIX}{group.name}_{field.name}".upper())
+        if text is not None:
+            value = text.split(",") if field.name == "fleets" else text
+            merged.setdefault(group.name, {})[field.name] = value

@@ -1,0 +1,228 @@
+"""One function wires a coordinator; tests and simulations override its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Any
+
+from fastapi import FastAPI
+
+from cloud.api.app import create_app
+from cloud.api.services import Services
+from cloud.devices.authority import Authority
+from cloud.devices.desk import EnrolmentDesk, Welcome
+from cloud.devices.doors import Doors, Nodes
+from cloud.distribution.chunks import ChunkServer
+from cloud.distribution.metadata import MetadataPublisher
+from cloud.ingest.ingest import Ingest
+from cloud.jobs import Jobs, LocalJobs, job_argv
+from cloud.loop.drift import DriftKeeper
+from cloud.loop.releases import Publication
+from cloud.loop.rollouts import RolloutKeeper
+from cloud.loop.runs import RunKeeper
+from cloud.loop.turn import Loop, Publishing, Seldom, Step, Turn, in_thread
+from cloud.release.keys import FileKeys
+from cloud.release.repository import Repository
+from cloud.settings import Settings
+from cloud.setup import API_NAME, fit_certificates, open_door, open_sealer, open_state
+from cloud.store.blobs import FileBlobs
+from cloud.store.database import Database
+from cloud.store.inbox import SqlInbox
+from shared.bus import Bus
+from shared.bus.mqtt import Endpoint, MqttBus
+from shared.clock import Clock, SystemClock
+from shared.ids import TenantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinator:
+    """A wired coordinator."""
+
+    settings: Settings
+    database: Database
+    repository: Repository
+    app: FastAPI
+    bus: Bus
+    turn: Turn
+    loop: Loop
+    ingest: Ingest
+    chunks: ChunkServer
+    jobs: Jobs
+
+    def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """What runs for as long as the coordinator does, by name."""
+        return {
+            "bus": self.bus.run(),
+            "ingest": self.ingest.run(),
+            "chunks": self.chunks.run(),
+            "loop": self.loop.run(),
+        }
+
+    def close(self) -> None:
+        """End the jobs and give the database back; their runs go on at the next start."""
+        self.jobs.close()
+        self.database.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    bus: Bus | None = None,
+    jobs: Jobs | None = None,
+    nodes: Nodes | None = None,
+) -> Coordinator:
+    """Wire a coordinator over an initialised directory.
+
+    Args:
+        settings: what it was told.
+        clock: the system's when None.
+        bus: MQTT over mutual TLS when None.
+        jobs: processes on this machine when None.
+        nodes: the SuperLink's register when None and one is configured.
+
+    Raises:
+        HinterlandError: a part cannot be opened.
+    """
+    clock, layout = clock or SystemClock(), settings.layout
+    sealer = open_sealer(settings)
+    authority = Authority.open(layout.authority, sealer=sealer)
+    fit_certificates(settings, authority, at=clock.now())
+    repository = Repository.open(layout.tuf, keys=FileKeys(layout.keys, sealer=sealer), clock=clock)
+    database, blobs = open_state(settings), FileBlobs(layout.blobs)
+    bus = bus or _mqtt(settings)
+    jobs = jobs or LocalJobs(job_argv(), env={**os.environ, "HINTERLAND_DIR": str(layout.directory)})
+    nodes = nodes or (SuperlinkNodes(settings) if settings.superlink.enabled else None)
+    doors = Doors(database=database, broker=open_door(settings, authority), nodes=nodes, clock=clock)
+    rollouts = RolloutKeeper(database=database, repository=repository, clock=clock)
+    publishing = Publishing(repository, MetadataPublisher(bus, tenant=TenantId(settings.identity.tenant)), bus)
+    runs = RunKeeper(
+        database=database,
+        blobs=blobs,
+        jobs=jobs,
+        clock=clock,
+        directory=layout.runs,
+        attempts=settings.loop.attempts,
+    )
+    steps: list[tuple[str, Step]] = [
+        ("doors", in_thread(doors.fit)),
+        ("drift", in_thread(DriftKeeper(database=database, clock=clock, fleet=settings.fleet).turn)),
+        ("runs", in_thread(runs.turn)),
+        ("rollouts", in_thread(rollouts.turn)),
+        ("releases", in_thread(Publication(database=database, repository=repository, clock=clock).turn)),
+        ("renewal", in_thread(Seldom(repository.renew, clock, settings.loop.renew_s))),
+        ("signing", in_thread(rollouts.sign)),
+        ("metadata", publishing.step),
+    ]
+    turn = Turn(steps)
+    loop = Loop(turn, every_s=settings.loop.every_s)
+    services = Services(
+        database=database,
+        blobs=blobs,
+        clock=clock,
+        desk=EnrolmentDesk(
+            database=database,
+            authority=authority,
+            doors=doors,
+            clock=clock,
+            welcome=_welcome(settings),
+            root=lambda: repository.root_bytes,
+            fleets=repository.fleets,
+        ),
+        tenant=settings.identity.tenant,
+        fleet=settings.fleet,
+        wake=loop.wake,
+        health=lambda: {"broker": "ok" if bus.connected else "not connected", **turn.health},
+    )
+    return Coordinator(
+        settings=settings,
+        database=database,
+        repository=repository,
+        app=create_app(services),
+        bus=bus,
+        turn=turn,
+        loop=loop,
+        ingest=Ingest(bus, SqlInbox(database), clock=clock),
+        chunks=ChunkServer(bus, blobs, clock=clock),
+        jobs=jobs,
+    )
+
+
+class SuperlinkNodes:
+    """The SuperLink's register of nodes, reached for when it is first needed: Flower takes a second to import."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._control: Any = None
+
+    def register_node(self, public_key: bytes) -> int:
+        return int(self._client().register_node(public_key))
+
+    def unregister_node(self, node: int) -> None:
+        self._client().unregister_node(node)
+
+    def _client(self) -> Any:
+        from cloud.training.control import FlowerControl
+
+        with self._lock:
+            if self._control is None:
+                self._control = FlowerControl(superlink_address(self._settings))
+            return self._control
+
+
+def superlink_address(settings: Settings) -> Any:
+    """How our own processes reach the SuperLink."""
+    from cloud.training.control import SuperLinkAddress
+
+    return SuperLinkAddress(
+        address=settings.superlink_address,
+        ca=settings.layout.ca,
+        control_token=settings.layout.control_token.read_text().strip(),
+    )
+
+
+def _mqtt(settings: Settings) -> Bus:
+    layout = settings.layout
+    endpoint = Endpoint(
+        host=settings.broker.host,
+        port=settings.broker.port,
+        ca=layout.ca,
+        certificate=layout.certificate(API_NAME),
+        key=layout.key(API_NAME),
+    )
+    return MqttBus(endpoint, identity=API_NAME, random=SystemRandom())
+
+
+def _welcome(settings: Settings) -> Welcome:
+    return Welcome(
+        url=settings.url,
+        tenant=settings.identity.tenant,
+        fleet=settings.fleet,
+        broker_host=settings.broker.host,
+        broker_port=settings.broker.port,
+        superlink=settings.superlink_address if settings.superlink.enabled else "",
+    )
+
+
+async def run_until(stop: asyncio.Event, tasks: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Run all of `tasks` until `stop` is set or one of them ends.
+
+    Raises:
+        BaseException: what ended it, if one of them failed.
+    """
+    running = {asyncio.create_task(task, name=name) for name, task in tasks.items()}
+    waiter = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        done, _ = await asyncio.wait({*running, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiter}:
+            task.result()
+    finally:
+        for task in (*running, waiter):
+            task.cancel()
+        await asyncio.gather(*running, waiter, return_exceptions=True)
