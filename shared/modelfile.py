@@ -21,7 +21,7 @@ from shared.protobuf import Field, Wire, read_fields, read_varint, signed
 MAX_BYTES = (2 << 30) - 1
 """No larger message exists: protobuf counts in 31 bits."""
 
-MAX_FIELDS = 500_000
+MAX_FIELDS = 300_000
 """About a second of looking. A transformer of 10,000 nodes has some 200,000."""
 
 MAX_DEPTH = 40

@@ -36,7 +36,7 @@ class Field(NamedTuple):
     """Of a varint, as an unsigned 64-bit number; 0 for the others."""
 
     start: int
-    """Where the value of any other field lies in the data."""
+    """Where the value lies in the data, after its length if it has one."""
 
     end: int
 
@@ -59,15 +59,16 @@ def read_fields(data: bytes, start: int, end: int) -> Iterator[Field]:
         if not number or kind not in _WIRES:
             raise TrustError(f"no message: tag {tag} at byte {position}")
         wire = _WIRES[kind]
-        value, length = 0, 0
+        value, begin = 0, position
         if wire is Wire.VARINT:
-            begin = position
             value, position = read_varint(data, position, end)
-        else:
-            length, begin = (WIDTH[wire], position) if wire in WIDTH else read_varint(data, position, end)
+        elif wire is Wire.LENGTH:
+            length, begin = read_varint(data, position, end)
             position = begin + length
-            if position > end:
-                raise TrustError(f"field {number} runs past its end at byte {begin}")
+        else:
+            position += WIDTH[wire]
+        if position > end:
+            raise TrustError(f"field {number} runs past its end at byte {begin}")
         yield Field(number, wire, value, begin, position)
 
 
@@ -77,6 +78,8 @@ def read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
     Raises:
         TrustError: it runs past `end` or is too long.
     """
+    if position < end and data[position] < 0x80:
+        return data[position], position + 1  # nearly all of them: tags, and lengths of names
     value = 0
     for index in range(min(MAX_VARINT, end - position)):
         byte = data[position + index]
