@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from shared import bundle, messages
+from shared import bundle, enrolment, federation, messages
 from shared.bundle import FleetDesired, Release, Runtime, Schema, Variant
 from shared.codec import pack, unpack
 from shared.ids import sha256
+from shared.sketch import Sketch
 from shared.topics import Up
 
 HOME = Path(__file__).parent / "golden"
@@ -43,6 +44,8 @@ VARIANT = Variant(
     name="cpu-int8.onnx", runtime=Runtime.ONNXRUNTIME, precision="int8", hardware=["cpu"],
     digest=sha256(WEIGHTS), size=len(WEIGHTS), chunks=bundle.split(WEIGHTS, 512),
 )  # fmt: skip
+TALLY = federation.FileTally(examples=10, correct=8, agreed=9, found=[5, 3], present=[6, 4])
+PEM = "-----BEGIN EXAMPLE-----\nAA==\n-----END EXAMPLE-----\n"
 
 EXAMPLES: dict[str, msgspec.Struct] = {
     "batch": messages.Batch(
@@ -63,24 +66,63 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "fleet-desired": FleetDesired(
         fleet="home", default={"activity": "activity-1"}, devices={"wrist-1": {"activity": "activity-2"}}
     ),
+    "token": enrolment.Token(
+        id="t-1", secret="c2VjcmV0", ca_sha256=sha256(b"ca"), url="https://192.0.2.7:8443", expires=int(AT)
+    ),
+    "enrol-request": enrolment.EnrolRequest(
+        token="hl1.e30", csr=PEM, hardware=["cpu"], runtimes=["onnxruntime"], agent="0.1.0"
+    ),
+    "enrol-answer": enrolment.EnrolAnswer(
+        device="wrist-1", fleet="home", tenant="acme", certificate=PEM, authority=PEM, root="{}",
+        broker_host="192.0.2.7", broker_port=8883, superlink="192.0.2.7:9093", server_name="coordinator.example",
+    ),
+    "renew-request": enrolment.RenewRequest(certificate=PEM, csr=PEM, signature=SKETCH),
+    "renew-answer": enrolment.RenewAnswer(certificate=PEM),
+    "refusal": enrolment.Refusal(code="refused", message="the token was used", hint="Ask for a new one."),
+    "instruction": federation.Instruction(
+        task="activity", labels=50, round=3, seed=7, epochs=2, batch_size=16, learning_rate=0.05
+    ),
+    "moments-answer": federation.MomentsAnswer(training=500, holdout=150, count=50_000, total=[1.5], square=[2.5]),
+    "ranges-answer": federation.RangesAnswer(ranges={"relu_1": (0.0, 6.5)}),
+    "judge-answer": federation.JudgeAnswer(training=TALLY, files={"cpu-int8.onnx": TALLY}, parity=1e-6),
 }  # fmt: skip
-
-_DOCUMENTS: dict[type, Callable[[bytes], Any]] = {Release: bundle.decode_release, FleetDesired: bundle.decode_desired}
 
 
 def encode(message: Any) -> bytes:
-    """Bytes on the wire: canonical JSON for signed documents, MessagePack for the rest."""
-    return bundle.encode(message) if type(message) in _DOCUMENTS else pack(message)
+    """Bytes as they travel: text for a token, JSON for documents, MessagePack for the rest."""
+    match message:
+        case enrolment.Token():
+            return enrolment.encode_token(message).encode()
+        case Release() | FleetDesired():
+            return bundle.encode(message)
+        case _ if type(message).__module__ == enrolment.__name__:
+            return enrolment.to_json(message)
+    return pack(message)
 
 
 def decode(data: bytes, kind: type) -> Any:
     """What a receiver of today makes of `data`."""
-    return _DOCUMENTS[kind](data) if kind in _DOCUMENTS else unpack(data, kind)
+    if kind is enrolment.Token:
+        return enrolment.parse_token(data.decode())
+    documents: dict[type, Callable[[bytes], Any]] = {
+        Release: bundle.decode_release,
+        FleetDesired: bundle.decode_desired,
+    }
+    if kind in documents:
+        return documents[kind](data)
+    return enrolment.from_json(data, kind) if kind.__module__ == enrolment.__name__ else unpack(data, kind)
 
 
 def meaning(message: Any) -> Any:
     """Plain JSON values; bytes become base64."""
     return json.loads(msgspec.json.encode(message))
+
+
+def hundred() -> Sketch:
+    """A sketch of 0 to 99, few enough to be kept exactly: its bytes have no chance in them."""
+    sketch = Sketch()
+    sketch.update(range(100))
+    return sketch
 
 
 def versions() -> list[Path]:
@@ -94,6 +136,7 @@ def store(version: Path) -> None:
     for name, message in EXAMPLES.items():
         (version / f"{name}.bin").write_bytes(encode(message))
         (version / f"{name}.json").write_text(json.dumps(meaning(message), indent=1) + "\n")
+    (version / "sketch.kll").write_bytes(hundred().to_bytes())
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared import bundle, messages
+from shared import bundle, enrolment, federation, messages
+from shared.sketch import Sketch, psi
 from tests.wire import golden
 
 STORED = [path for version in golden.versions() for path in sorted(version.glob("*.bin"))]
-EMBEDDED = {messages.Record, bundle.Chunk, bundle.Variant, bundle.Schema}
+EMBEDDED = {messages.Record, bundle.Chunk, bundle.Variant, bundle.Schema, federation.FileTally}
 """Structs that only travel inside others."""
 
 
@@ -36,6 +37,13 @@ def test_what_is_sent_today_is_the_newest_stored_version(name: str) -> None:
     assert golden.encode(golden.EXAMPLES[name]) == newest.read_bytes(), "see the docstring of tests/wire/golden.py"
 
 
+@pytest.mark.parametrize("version", golden.versions(), ids=lambda version: version.name)
+def test_sketches_of_every_version_are_read_and_written_as_ever(version: Path) -> None:
+    stored = (version / "sketch.kll").read_bytes()
+    assert psi(Sketch.from_bytes(stored), golden.hundred()) == 0.0
+    assert golden.hundred().to_bytes() == stored
+
+
 @pytest.mark.parametrize("name", golden.EXAMPLES)
 def test_examples_fill_in_every_field(name: str) -> None:
     message = golden.EXAMPLES[name]
@@ -45,7 +53,7 @@ def test_examples_fill_in_every_field(name: str) -> None:
         assert getattr(message, field.name) not in ("", 0, [], {}, b""), f"{name}.{field.name} is at its default"
 
 
-@pytest.mark.parametrize("module", [messages, bundle])
+@pytest.mark.parametrize("module", [messages, bundle, enrolment, federation])
 def test_every_message_has_an_example(module: Any) -> None:
     structs = {
         kind
