@@ -13,6 +13,7 @@ def test_a_figure_carries_what_a_machines_speed_does_not_change() -> None:
     assert figure.ratio == 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [aggregation.measure, sketching.measure], ids=["aggregation", "sketching"])
 def test_a_benchmark_gives_figures(measure) -> None:
     for figure in measure(turns=1):
