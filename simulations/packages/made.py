@@ -53,6 +53,7 @@ def make(directory: Path, ledger: Ledger) -> Made:
         ContractError: the package holds another model.
         FaultError: the int8 detector overlooks too much, or the disk is full.
     """
+    made_by = recipe()  # before the sources are imported: what they become meanwhile is another recipe
     from simulations.detector.convert import convert  # these import onnx and PyAV, which a second set-up needs not
     from simulations.detector.int8 import quantise_detector
     from simulations.detector.tfjs import read_package
@@ -63,7 +64,7 @@ def make(directory: Path, ledger: Ledger) -> Made:
     evaluation = _evaluate(data, fp32, int8)
     ledger.put(FP32, fp32)
     ledger.put(INT8, int8)
-    made = Made(recipe=recipe(), fp32=sha256(fp32), int8=sha256(int8), evaluation=evaluation)
+    made = Made(recipe=made_by, fp32=sha256(fp32), int8=sha256(int8), evaluation=evaluation)
     ledger.put(RECORD, msgspec.json.encode(made, order="sorted"))
     return made
 
