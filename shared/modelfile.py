@@ -71,7 +71,9 @@ def _read(data: bytes, span: _Span, *, limit: int) -> list[Field]:
     """(1) only known fields, each in its own form, the single ones once."""
     if span.depth > MAX_DEPTH:
         raise TrustError(f"the model nests messages deeper than {MAX_DEPTH}")
-    slots, fields, seen = MESSAGES[span.message], [], set()
+    slots = MESSAGES[span.message]
+    fields: list[Field] = []
+    seen: set[int] = set()
     for field in read_fields(data, span.start, span.end):
         slot = slots.get(field.number)
         if slot is None or not _fits(field, slot):

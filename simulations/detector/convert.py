@@ -62,7 +62,7 @@ def convert(model: GraphModel) -> bytes:
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="hinterland"
     )
     onnx.checker.check_model(made, full_check=True)
-    return made.SerializeToString(deterministic=True)
+    return bytes(made.SerializeToString(deterministic=True))
 
 
 def _head(layers: Layers, name: str, width: int) -> str:

@@ -82,7 +82,7 @@ class Layers:
             self._written[name] = self._write(name, value) if isinstance(value, Convolution) else value
         return self._written[name]
 
-    def constant(self, name: str, values: NDArray[np.generic]) -> str:
+    def constant(self, name: str, values: NDArray[np.generic] | np.generic) -> str:
         """Put a constant into the graph."""
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
@@ -144,8 +144,8 @@ class Layers:
         value = self._value(node.inputs[0])
         if not isinstance(value, Convolution):
             raise ContractError(f"{node.name} does not follow a convolution")
-        factor = gamma / np.sqrt(variance + np.float32(node.number("epsilon")))
-        return value.scaled(factor).shifted(beta - mean * factor)
+        factor: Floats = (gamma / np.sqrt(variance + node.number("epsilon"))).astype(np.float32)
+        return value.scaled(factor).shifted((beta - mean * factor).astype(np.float32))
 
     def _relu6(self, node: Node) -> Activation:
         source = self.activation(node.inputs[0])
