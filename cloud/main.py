@@ -195,7 +195,7 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except HinterlandError as error:
-        _fail(f"{error}" + (f" Remedy: {error.hint}" if error.hint else ""))
+        _fail(f"{str(error).rstrip('.')}." + (f" Remedy: {error.hint}" if error.hint else ""))
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.partition(".")[0] in ("cloud", "shared"):
             raise

@@ -1,0 +1,239 @@
+"""The coordinator's API as typed calls."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from shared import api
+from shared.audit import AuditRow
+from shared.bundle import Schema
+from shared.errors import ContractError, RefusedError, TransportError
+from shared.ids import Digest, sha256
+
+T = TypeVar("T")
+
+TIMEOUT_S = 30.0
+"""For each step of a call."""
+
+
+class Client:
+    """One coordinator, as one operator sees it; safe to share between threads."""
+
+    def __init__(
+        self, url: str, *, key: str, ca: Path | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Reach the API at `url`.
+
+        Args:
+            url: for example `https://127.0.0.1:8443`.
+            key: API key.
+            ca: the only certificate authority that is believed, PEM; the system's when None.
+            transport: where calls go instead of the network.
+
+        Raises:
+            RefusedError: `ca` cannot be read.
+        """
+        self._http = httpx.Client(
+            base_url=url.rstrip("/") + api.PREFIX,
+            headers={"authorization": f"Bearer {key}"},
+            verify=_context(ca),
+            timeout=TIMEOUT_S,
+            transport=transport,
+            trust_env=False,  # a proxy of the environment has no business between an operator and a private authority
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def health(self) -> api.Health:
+        """Whether the coordinator can do its part."""
+        return self._get("/health", api.Health)
+
+    def create_token(self, *, device: str = "", fleet: str = "", ttl_s: float = 86_400.0) -> api.TokenIssued:
+        """Make an enrolment token; it is shown once."""
+        request = api.TokenRequest(device=device, fleet=fleet, ttl_s=ttl_s)
+        return self._send("POST", "/tokens", request, api.TokenIssued)
+
+    def devices(self) -> list[api.Device]:
+        """Every device."""
+        return self._get("/devices", list[api.Device])
+
+    def device(self, device: str) -> api.Device:
+        """One device."""
+        return self._get(f"/devices/{device}", api.Device)
+
+    def why(self, device: str) -> api.Lineage:
+        """Why a device runs what it runs."""
+        return self._get(f"/devices/{device}/why", api.Lineage)
+
+    def revoke(self, device: str, *, reason: str) -> api.Device:
+        """Shut a device out."""
+        return self._send("POST", f"/devices/{device}/revoke", api.Revocation(reason=reason), api.Device)
+
+    def models(self) -> list[api.Line]:
+        """Every model line."""
+        return self._get("/models", list[api.Line])
+
+    def apply_model(self, document: Mapping[str, Any]) -> api.Line:
+        """Create or replace the model line that `document` names."""
+        return self._send("PUT", f"/models/{document.get('name', '')}", dict(document), api.Line)
+
+    def start_run(self, request: api.RunRequest) -> api.Run:
+        """Queue a federated run."""
+        return self._send("POST", "/runs", request, api.Run)
+
+    def runs(self, *, model: str | None = None) -> list[api.Run]:
+        """Every run with its rounds, oldest first."""
+        return self._get("/runs", list[api.Run], params={"model": model} if model else {})
+
+    def run(self, run: str) -> api.Run:
+        """One run."""
+        return self._get(f"/runs/{run}", api.Run)
+
+    def put_blob(self, data: bytes) -> Digest:
+        """Send the bytes of a file; return their name."""
+        digest = sha256(data)
+        self._call("PUT", f"/blobs/{digest}", content=data)
+        return digest
+
+    def import_release(
+        self,
+        model: str,
+        *,
+        schema: Schema,
+        files: Sequence[tuple[str, bytes, str]],
+        evaluation: Mapping[str, float] | None = None,
+        reason: str = "",
+    ) -> api.Release:
+        """Make a release of a model that was trained elsewhere.
+
+        Args:
+            model: its line.
+            schema: how to feed it.
+            files: (name, bytes, precision) of each ONNX file, for CPUs.
+            evaluation: what is known of its quality.
+            reason: for the audit log.
+        """
+        imported = [
+            api.ImportedFile(name=name, digest=self.put_blob(data), precision=precision)
+            for name, data, precision in files
+        ]
+        request = api.ReleaseRequest(
+            model=model, schema=schema, files=imported, evaluation=dict(evaluation or {}), reason=reason
+        )
+        return self._send("POST", "/releases", request, api.Release)
+
+    def releases(self, *, model: str | None = None) -> list[api.Release]:
+        """Every release, oldest first."""
+        return self._get("/releases", list[api.Release], params={"model": model} if model else {})
+
+    def release(self, release: str) -> api.Release:
+        """One release."""
+        return self._get(f"/releases/{release}", api.Release)
+
+    def start_rollout(self, request: api.RolloutRequest) -> api.Rollout:
+        """Bring a release to a fleet."""
+        return self._send("POST", "/rollouts", request, api.Rollout)
+
+    def rollouts(self) -> list[api.Rollout]:
+        """Every rollout, oldest first."""
+        return self._get("/rollouts", list[api.Rollout])
+
+    def rollout(self, rollout: str) -> api.Rollout:
+        """One rollout."""
+        return self._get(f"/rollouts/{rollout}", api.Rollout)
+
+    def drift(self, *, device: str | None = None) -> api.Drift:
+        """Drift scores and alarms."""
+        return self._get("/drift", api.Drift, params={"device": device} if device else {})
+
+    def telemetry(self) -> api.TelemetrySummary:
+        """Telemetry, added up."""
+        return self._get("/telemetry/summary", api.TelemetrySummary)
+
+    def events(self, *, after: int = 0, limit: int = 500) -> list[api.Event]:
+        """The timeline after an event, oldest first."""
+        return self._get("/events", list[api.Event], params={"after": after, "limit": limit})
+
+    def audit(self) -> Iterator[AuditRow]:
+        """The whole audit log in order, page by page."""
+        after = 0
+        while page := self._get("/audit", list[AuditRow], params={"after": after, "limit": 1_000}):
+            yield from page
+            after = page[-1].number
+
+    def _get(self, path: str, kind: type[T], *, params: Mapping[str, str | int] | None = None) -> T:
+        return _decode(self._call("GET", path, params=params), kind)
+
+    def _send(self, method: str, path: str, document: object, kind: type[T]) -> T:
+        headers = {"content-type": "application/json"}
+        return _decode(self._call(method, path, content=msgspec.json.encode(document), headers=headers), kind)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """One call.
+
+        Raises:
+            TransportError: no answer, or the coordinator failed.
+            RefusedError: it says no, with its reason and remedy.
+        """
+        try:
+            answer = self._http.request(method, path, params=params, content=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise TransportError(
+                f"the coordinator at {self._http.base_url} does not answer: {error}",
+                hint="Is it running, and are --url and --ca right?",
+            ) from error
+        if answer.is_success:
+            return answer.content
+        raise _refusal(answer)
+
+
+def _refusal(answer: httpx.Response) -> RefusedError | TransportError:
+    try:
+        problem = msgspec.json.decode(answer.content, type=api.Problem)
+    except msgspec.MsgspecError:
+        return TransportError(
+            f"something at {answer.url} answers with status {answer.status_code}", hint="Check --url."
+        )
+    if answer.is_server_error:
+        return TransportError(problem.detail, hint=problem.hint)
+    return RefusedError(problem.detail, hint=problem.hint)
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ContractError(
+            f"the coordinator's answer is not understood: {error}", hint="Are both sides of the same version?"
+        ) from error
+
+
+def _context(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise RefusedError(
+            f"no certificates in {ca}: {error}", hint="Give the coordinator's ca.crt with --ca."
+        ) from error

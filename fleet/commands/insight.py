@@ -1,0 +1,100 @@
+"""What the devices tell, and what was done: drift, telemetry, timeline, audit log."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+
+from fleet import tables
+from fleet.client import Client
+from fleet.session import Json, connected, fail, print_json, show
+from shared.audit import verify as verify_chain
+
+audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
+
+POLL_S = 1.0
+PAGE = 500
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Say whether the coordinator can do its part. Ends with status 1 if not."""
+    with connected(context) as client:
+        found = client.health()
+        rows = sorted(found.parts.items())
+        show(found, tables.table(f"Coordinator of {found.tenant}: {found.status}", ("part", ""), rows), as_json=as_json)
+        raise typer.Exit(0 if found.status == "ok" else 1)
+
+
+def drift(context: typer.Context, as_json: Json = False) -> None:
+    """Show how far devices' inputs are from what their models were trained on."""
+    with connected(context) as client:
+        found = client.drift()
+        show(found, tables.drift(found), as_json=as_json)
+
+
+def telemetry(context: typer.Context, as_json: Json = False) -> None:
+    """Show what devices delivered and computed."""
+    with connected(context) as client:
+        found = client.telemetry()
+        show(found, tables.telemetry(found), as_json=as_json)
+
+
+def events(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more until Ctrl-C.")] = False,
+    after: Annotated[int, typer.Option(help="Only events with a higher id.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show the timeline, oldest first; as JSON one event a line."""
+    with connected(context) as client:
+        while True:
+            after = _print_events(client, after, as_json=as_json)
+            if not follow:
+                return
+            time.sleep(POLL_S)
+
+
+@audit_app.command("list")
+def list_rows(context: typer.Context, as_json: Json = False) -> None:
+    """Show who did what and why."""
+    with connected(context) as client:
+        found = list(client.audit())
+        rows = [(r.number, tables.moment(r.at), r.actor, r.action, r.subject, r.reason) for r in found]
+        show(
+            found, tables.table("Audit log", ("", "at", "actor", "action", "subject", "reason"), rows), as_json=as_json
+        )
+
+
+@audit_app.command(epilog="Example: hinterland audit verify --contains 3f2a…")
+def verify(
+    context: typer.Context,
+    contains: Annotated[str, typer.Option(help="Digest noted earlier that must still be in the log.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Check the chain of the whole log here, without believing the coordinator. Ends with status 1 if it is broken."""
+    with connected(context) as client:
+        rows = list(client.audit())
+    flaw = verify_chain(rows)
+    if flaw is None and contains and all(row.digest != contains for row in rows):
+        flaw = "the digest noted earlier is gone: rows were cut off or all were written anew"
+    last = rows[-1].digest if rows else ""
+    if as_json:
+        print_json({"rows": len(rows), "last": last, "flaw": flaw})
+    if flaw is not None:
+        fail(f"the audit log was altered: {flaw}", remedy="Compare with a backup; do not trust the rows after it.")
+    if not as_json:
+        typer.echo(f"{len(rows)} rows, unbroken. Note the last digest: {last}")
+
+
+def _print_events(client: Client, after: int, *, as_json: bool) -> int:
+    """Print all events after one; return the id of the last."""
+    while page := client.events(after=after, limit=PAGE):
+        for event in page:
+            typer.echo(msgspec.json.encode(event).decode() if as_json else tables.event_line(event))
+        after = page[-1].id
+        if len(page) < PAGE:
+            break
+    return after

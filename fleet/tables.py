@@ -1,0 +1,194 @@
+"""Answers of the API as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rich.table import Table
+
+from shared import api
+from shared.clock import utc
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table."""
+    built = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        built.add_column(name, overflow="fold")
+    for row in rows:
+        built.add_row(*(str(value) for value in row))
+    return built
+
+
+def moment(at: float | None) -> str:
+    """A time in this machine's zone; empty for none."""
+    return "" if not at else _local(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def share(value: float | None) -> str:
+    """A share as a number with three places; a dash for none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def devices(found: Sequence[api.Device]) -> Table:
+    """One line a device and model."""
+    rows = [
+        (
+            device.id,
+            device.fleet,
+            device.state,
+            model.model if model else "",
+            model.serving if model else "",
+            model.variant if model else "",
+            f"{model.release}: {model.stage}" if model and model.stage else "",
+            moment(device.last_seen),
+        )
+        for device in found
+        for model in device.models or [None]
+    ]
+    return table("Devices", ("device", "fleet", "state", "model", "serving", "variant", "last step", "last seen"), rows)
+
+
+def runs(found: Sequence[api.Run]) -> Table:
+    """One line a run."""
+    rows = [
+        (run.id, run.state, run.cause, len(run.rounds), _accuracy(run), run.release, moment(run.created_at), run.reason)
+        for run in found
+    ]
+    columns = ("run", "state", "cause", "rounds", "accuracy", "release", "ordered", "reason")
+    return table("Federated runs", columns, rows)
+
+
+def rounds(run: api.Run) -> Table:
+    """One line a round."""
+    rows = [
+        (
+            row.number,
+            len(row.cohort),
+            *(f"{row.metrics.get(name, 0.0):.4f}" for name in ("loss", "accuracy")),
+            row.digest[:12],
+        )
+        for row in run.rounds
+    ]
+    return table(f"{run.id}: {run.state}", ("round", "cohort", "loss", "accuracy", "weights"), rows)
+
+
+def releases(found: Sequence[api.Release]) -> Table:
+    """One line a variant."""
+    rows = [
+        (
+            release.id,
+            variant.name,
+            f"{variant.size:,}",
+            variant.digest[:12],
+            release.run or "imported",
+            moment(release.published_at),
+        )
+        for release in found
+        for variant in release.variants
+    ]
+    return table("Releases", ("release", "variant", "bytes", "digest", "from", "published"), rows)
+
+
+def rollouts(found: Sequence[api.Rollout]) -> Table:
+    """One line a rollout."""
+    rows = [
+        (
+            rollout.id,
+            rollout.state,
+            f"{rollout.wave + 1}/{len(rollout.waves)}",
+            f"{sum(device.stage == 'active' for device in rollout.devices)}/{len(rollout.devices)}",
+            rollout.previous,
+            rollout.fallback,
+            rollout.reason,
+        )
+        for rollout in found
+    ]
+    return table("Rollouts", ("rollout", "state", "wave", "active", "before", "fallback", "reason"), rows)
+
+
+def drift(found: api.Drift) -> Table:
+    """The newest score of each device."""
+    newest = {(score.model, score.device): score for score in found.scores}
+    rows = [
+        (
+            score.device,
+            score.release,
+            f"{score.score:.3f}",
+            f"{found.thresholds.get(score.model, 0.0):.3f}",
+            "ALARM" if score.device in found.alarms.get(score.model, []) else "",
+            score.feature,
+            moment(score.at),
+        )
+        for _, score in sorted(newest.items())
+    ]
+    return table("Drift", ("device", "release", "score", "threshold", "", "most moved", "at"), rows)
+
+
+def telemetry(found: api.TelemetrySummary) -> list[Table]:
+    """What was delivered, and what was computed."""
+    delivered = [
+        (name, d.sent, d.stored, d.lost, d.duplicated, d.resent)
+        for name, d in [*sorted(found.devices.items()), ("all", found.total)]
+    ]
+    computed = [
+        (
+            view.device,
+            view.release,
+            view.processed,
+            view.errors,
+            share(view.correct / view.labelled if view.labelled else None),
+            share(view.p50_ms),
+            share(view.p99_ms),
+        )
+        for view in found.inference
+    ]
+    return [
+        table("Records", ("device", "sent", "stored", "lost", "duplicated", "resent"), delivered),
+        table("Inference", ("device", "release", "inputs", "errors", "accuracy", "p50 ms", "p99 ms"), computed),
+    ]
+
+
+def event_line(event: api.Event) -> str:
+    """One event on one line."""
+    return f"{moment(event.at)}  {event.kind:<18} {event.text}"
+
+
+def lineage(found: api.Lineage) -> list[Table]:
+    """The line from data to live figures, a table for each model."""
+    return [_lineage(found.device, model) for model in found.models]
+
+
+def _lineage(device: str, found: api.ModelLineage) -> Table:
+    status, release, run, live = found.status, found.release, found.run, found.live
+    rows: list[tuple[str, str]] = [("asked to run", status.desired or "nothing"), ("runs", status.serving or "nothing")]
+    if release is not None:
+        rows += [
+            ("release", f"{release.digest[:16]}…, published {moment(release.published_at)}"),
+            ("signed by", ", ".join(key[:12] for key in release.signers)),
+            ("trained by", f"{run.id}: {run.cause}, {run.reason or 'no reason given'}" if run else "imported"),
+            ("rounds", str(len(run.rounds)) if run else "–"),
+            ("on data of", ", ".join(found.cohort) or "–"),
+            ("evaluation", ", ".join(f"{name} {value:.3f}" for name, value in sorted(release.evaluation.items()))),
+            ("variant", f"{found.variant.name}, {found.variant.size:,} bytes" if found.variant else "–"),
+            ("rollout", f"{found.rollout}, wave {found.wave}, {found.rollout_state}" if found.rollout else "–"),
+            ("active since", moment(found.active_at) or "–"),
+            (
+                "live",
+                f"{live.processed} inputs, {live.errors} errors, "
+                f"accuracy {share(live.accuracy)}, p99 {share(live.p99_ms)} ms",
+            ),
+            ("drift", share(live.drift)),
+        ]
+    if status.reason:
+        rows.append(("last refusal", f"{status.release}: {status.reason}"))
+    return table(f"{device}: {status.model}", ("", ""), rows)
+
+
+def _accuracy(run: api.Run) -> str:
+    return share(run.rounds[-1].metrics.get("accuracy")) if run.rounds else ""
+
+
+def _local(at: float) -> datetime:
+    return utc(at).astimezone()
