@@ -1,8 +1,9 @@
 """Proof that bytes are a well-formed KLL sketch, before the C++ reader sees them.
 
-The reader of Apache DataSketches trusts the level table (`kll_sketch_impl.hpp`, `deserialize`): an offset past
-the buffer makes it write outside its allocation, and a wrong `n` does the same at the next merge. Bytes from
-a device are therefore checked here first, field by field, against what a true sketch can be.
+The reader of Apache DataSketches trusts the count and most of the level table (`kll_sketch_impl.hpp`,
+`deserialize`), and a merge sizes its buffers by them: with 5.2.0, sketches with one to three changed bytes end the
+process with a segmentation fault within 20,000 tries. Bytes from a device are therefore checked here first, field
+by field, against what a true sketch can be.
 
 Layout, little-endian: preamble ints u8, serial version u8, family u8, flags u8, k u16, m u8, unused u8;
 then, unless empty or a single item, n u64, min k u16, levels u8, unused u8, one u32 offset a level, minimum
