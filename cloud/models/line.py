@@ -135,23 +135,32 @@ def check_line(line: ModelLine) -> ModelLine:
     check_name(line.name, kind="model name")
     for fleet in line.fleets:
         check_name(fleet, kind="fleet id")
-    wrong = [
-        field
-        for field, right in {
-            "rounds": line.rounds >= 1,
-            "min_devices": line.min_devices >= 1,
-            "recipe": line.recipe.epochs >= 1 and line.recipe.batch_size >= 1 and line.recipe.learning_rate > 0,
-            "waves": list(line.waves) == sorted(set(line.waves)) and line.waves[-1:] == (1.0,) and line.waves[0] > 0,
-            "soak_s": line.soak_s >= 0,
-            "deadline_s": line.deadline_s > 0,
-            "tolerated": 0 <= line.tolerated <= 1,
-            "retrain": line.retrain is None or bool(line.task),
-            "watch": line.watch.threshold > 0 and line.watch.persistence >= 1 and line.watch.least >= 1,
-        }.items()
-        if not right
-    ]
-    if wrong:
-        raise RefusedError(
-            f"model line {line.name}: {wrong[0]} is out of range", hint="See docs/architecture.md, “Model lines”."
-        )
+    for field, (right, hint) in _rules(line).items():
+        if not right:
+            raise RefusedError(f"model line {line.name}: {field} is out of range", hint=hint)
     return line
+
+
+def _rules(line: ModelLine) -> dict[str, tuple[bool, str]]:
+    """Field → whether it is within its range, and what that is."""
+    recipe, bar, watch = line.recipe, line.bar, line.watch
+    shares = (bar.accuracy, bar.drop, bar.agreement, bar.champion_tolerance, bar.recall)
+    rising = list(line.waves) == sorted(set(line.waves)) and line.waves[-1:] == (1.0,) and line.waves[0] > 0
+    return {
+        "rounds": (line.rounds >= 1, "At least 1."),
+        "min_devices": (line.min_devices >= 1, "At least 1."),
+        "recipe": (
+            recipe.epochs >= 1 and recipe.batch_size >= 1 and recipe.learning_rate > 0,
+            "Epochs and batch size of at least 1, a learning rate above 0.",
+        ),
+        "bar": (all(0 <= share <= 1 for share in shares) and bar.parity > 0, "Shares from 0 to 1, parity above 0."),
+        "waves": (rising, "Cumulative shares that rise to 1, for example [0.25, 1.0]."),
+        "soak_s": (line.soak_s >= 0, "Seconds, 0 or more."),
+        "deadline_s": (line.deadline_s > 0, "Seconds, above 0."),
+        "tolerated": (0 <= line.tolerated <= 1, "A share from 0 to 1."),
+        "retrain": (line.retrain is None or bool(line.task), "Only a line with a task can train."),
+        "watch": (
+            watch.threshold > 0 and watch.persistence >= 1 and watch.least >= 1,
+            "A threshold above 0, at least 1 window and 1 input.",
+        ),
+    }
