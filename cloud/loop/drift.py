@@ -70,7 +70,7 @@ class DriftKeeper:
         try:
             report = unpack(row.body, DriftReport)
             fallback = None if before.reference or report.reference else _fleet_reference(store, row)
-            after, score = observe(before, report, policy, fallback=fallback)
+            after, score = observe(before, report, policy, at=row.received_at, fallback=fallback)
         except ContractError as error:
             log.warning("a drift report of %s is left out: %s", row.device, error)
             return
