@@ -1,12 +1,18 @@
 """The documents say what is there: links lead somewhere, settings parse, commands and targets exist."""
 
 import re
+import shlex
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
+import typer
 
+from cloud.models.line import line_from
+from cloud.settings import make_settings
 from edge.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -64,3 +70,74 @@ def test_the_picture_names_itself_for_those_who_cannot_see_it() -> None:
     assert 'role="img"' in picture
     assert "<title" in picture
     assert "prefers-color-scheme: dark" in picture
+
+
+def test_the_coordinators_settings_parse_as_they_are_shown() -> None:
+    shown = [text for path in DOCUMENTS for text in blocks(path, "toml") if "[identity]" in text]
+    assert shown
+    for text in shown:
+        make_settings(tomllib.loads(text), {}, directory=Path("/nowhere"))
+
+
+def test_model_lines_parse_as_they_are_shown() -> None:
+    shown = [text for path in DOCUMENTS for text in blocks(path, "toml") if "[schema]" in text]
+    assert shown
+    for text in shown:
+        line_from(tomllib.loads(text))
+
+
+SCRIPTS = {
+    "hinterland": "fleet.main",
+    "hinterland-coordinator": "cloud.main",
+    "hinterland-agent": "edge.main",
+}
+COMMAND = re.compile(rf"(?:^|`)((?:{'|'.join(sorted(SCRIPTS, reverse=True))}) [a-z-][^`\n>]*)", flags=re.MULTILINE)
+
+
+def unknown(words: list[str]) -> str:
+    """What a command line says that the program does not know; empty when it knows all of it."""
+    command = typer.main.get_command(import_module(SCRIPTS[words[0]]).app)
+    context = click.Context(command)
+    for word in words[1:]:
+        options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+        if word.startswith("-") and word.split("=")[0] not in options:
+            return word
+        if isinstance(command, click.Group) and not word.startswith("-") and not context.args:
+            inner = command.get_command(context, word)
+            if inner is None and not _is_value(words, word):
+                return word
+            command = loaded(inner) if inner is not None else command
+    return ""
+
+
+def _is_value(words: list[str], word: str) -> bool:
+    return words[words.index(word) - 1].startswith("-")
+
+
+def loaded(command: click.Command) -> click.Command:
+    """A command that another package adds shows its options only once it is imported."""
+    entry = getattr(command, "_entry", None)
+    return command if entry is None else typer.main.get_command(entry.load())
+
+
+def shown_commands() -> list[tuple[Path, str]]:
+    return [(path, line.strip()) for path in DOCUMENTS for line in COMMAND.findall(path.read_text())]
+
+
+@pytest.mark.parametrize(("path", "line"), shown_commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_commands_exist_with_the_options_that_are_shown(path: Path, line: str) -> None:
+    assert unknown(shlex.split(line, comments=True)) == "", f"{path.relative_to(ROOT)}: {line}"
+
+
+def test_the_check_of_commands_sees_what_is_wrong() -> None:
+    assert unknown(["hinterland", "devices", "--json"]) == ""
+    assert unknown(["hinterland", "devics"]) == "devics"
+    assert unknown(["hinterland", "device", "wy", "x"]) == "wy"
+    assert unknown(["hinterland", "devices", "--jsn"]) == "--jsn"
+
+
+def test_documents_that_the_sources_point_to_exist() -> None:
+    pointer = re.compile(r"docs/[\w/.-]+\.md")
+    sources = [path for package in PACKAGES[:-1] for path in (ROOT / package).rglob("*.py")]
+    missing = {name for path in sources for name in pointer.findall(path.read_text()) if not (ROOT / name).exists()}
+    assert missing == set()
