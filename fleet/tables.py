@@ -45,7 +45,7 @@ def devices(found: Sequence[api.Device]) -> Table:
             moment(device.last_seen),
         )
         for device in found
-        for model in device.models or [None]
+        for model in [*device.models] or [None]
     ]
     return table("Devices", ("device", "fleet", "state", "model", "serving", "variant", "last step", "last seen"), rows)
 
