@@ -47,7 +47,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(source, checkout / name)
     subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
     python = home / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "requirements.lock", f"{checkout}[edge]"]
+    install = [python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", ROOT / "requirements.lock", f"{checkout}[edge]"]
     answer = subprocess.run(install, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": ""})
     assert answer.returncode == 0, answer.stderr
     return python
@@ -66,6 +66,15 @@ def test_an_edge_install_has_no_training_framework_and_no_server(light: Path) ->
 @pytest.mark.slow
 def test_every_module_of_an_inferring_agent_loads_there(light: Path) -> None:
     assert imported_with(light).isdisjoint(HEAVY)
+
+
+@pytest.mark.system
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["hinterland-agent", "hinterland"])
+def test_the_commands_of_an_edge_install_answer(light: Path, script: str) -> None:
+    said = subprocess.run([light.with_name(script), "--help"], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert "Usage" in said.stdout
 
 
 def test_no_module_of_an_inferring_agent_loads_a_framework_that_is_installed() -> None:
