@@ -47,7 +47,8 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(source, checkout / name)
     subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
     python = home / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", ROOT / "requirements.lock", f"{checkout}[edge]"]
+    install = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
+    install += ["-c", ROOT / "requirements.lock", f"{checkout}[edge]"]
     answer = subprocess.run(install, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": ""})
     assert answer.returncode == 0, answer.stderr
     return python
