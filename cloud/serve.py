@@ -20,7 +20,7 @@ from shared.errors import RefusedError
 
 log = logging.getLogger(__name__)
 
-STOP_S = 2.0
+STOP_S = 1.5
 """Longest time from a signal to the end; state on disk is right at any moment, so waiting longer buys nothing."""
 
 

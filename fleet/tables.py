@@ -34,20 +34,15 @@ def share(value: float | None) -> str:
 def devices(found: Sequence[api.Device]) -> Table:
     """One line a device and model."""
     rows = [
-        (
-            device.id,
-            device.fleet,
-            device.state,
-            model.model if model else "",
-            model.serving if model else "",
-            model.variant if model else "",
-            f"{model.release}: {model.stage}" if model and model.stage else "",
-            moment(device.last_seen),
-        )
+        (device.id, device.fleet, device.state, *_model(model), moment(device.last_seen))
         for device in found
-        for model in [*device.models] or [None]
+        for model in device.models or [api.DeviceModel(model="", desired="")]
     ]
     return table("Devices", ("device", "fleet", "state", "model", "serving", "variant", "last step", "last seen"), rows)
+
+
+def _model(model: api.DeviceModel) -> tuple[str, str, str, str]:
+    return model.model, model.serving, model.variant, f"{model.release}: {model.stage}" if model.stage else ""
 
 
 def runs(found: Sequence[api.Run]) -> Table:
@@ -183,7 +178,9 @@ def _lineage(device: str, found: api.ModelLineage) -> Table:
         ]
     if status.reason:
         rows.append(("last refusal", f"{status.release}: {status.reason}"))
-    return table(f"{device}: {status.model}", ("", ""), rows)
+    built = table(f"{device}: {status.model}", ("", ""), rows)
+    built.show_header = False
+    return built
 
 
 def _accuracy(run: api.Run) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Connection, select, update
 
+from cloud.store.events import Events
 from cloud.store.rollouts import Rollouts
 from cloud.store.rows import many
 from cloud.store.tables import device_status, drift_reports, telemetry
@@ -79,15 +80,29 @@ def _keep_update(connection: Connection, device: str, record: Record, at: float)
     }
     if status.stage is Stage.ACTIVE:
         values |= {"serving": status.release, "serving_variant": status.variant}
-    _put_status(connection, device, status.model, values)
+    if _put_status(connection, device, status.model, values):
+        _tell(connection, device, status, at)
     Rollouts(connection).record(device, status, at=at)
 
 
-def _put_status(connection: Connection, device: str, model: str, values: dict[str, str | int | float]) -> None:
+def _tell(connection: Connection, device: str, status: UpdateStatus, at: float) -> None:
+    """Put a step on the timeline; progress within a step is not news."""
+    text = f"{device}: {status.release} {status.stage.value}" + (f" ({status.reason})" if status.reason else "")
+    said = {"model": status.model, "release": status.release, "stage": status.stage.value, "reason": status.reason}
+    Events(connection).add(f"update.{status.stage.value}", device, text, at=at, device=device, slot=status.slot, **said)
+
+
+def _put_status(connection: Connection, device: str, model: str, values: dict[str, str | int | float]) -> bool:
+    """Keep a device's newest word; whether it is about another step than the one before."""
+    same = select(device_status.c.release, device_status.c.stage)
     where = (device_status.c.device == device, device_status.c.model == model)
-    if connection.execute(update(device_status).where(*where).values(**values)).rowcount == 0:
+    before = connection.execute(same.where(*where)).first()
+    if before is not None:
+        connection.execute(update(device_status).where(*where).values(**values))
+    else:
         first = {"device": device, "model": model, "serving": "", "serving_variant": ""}
         connection.execute(device_status.insert().values(first | values))
+    return before is None or tuple(before) != (values["release"], values["stage"])
 
 
 def _read(record: Record, kind: type[T]) -> T:
