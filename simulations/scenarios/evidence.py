@@ -20,6 +20,7 @@ class Evidence:
     rollouts: Sequence[api.Rollout]
     drift: api.Drift
     telemetry: api.TelemetrySummary
+    events: Sequence[api.Event]
     began: float
     """Unix seconds when the scenario started."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,11 +55,8 @@ class Labeller:
         part.rename(self.inbox / name)  # the agent must never meet half a file
 
 
-def label_all(
-    labellers: Mapping[str, Labeller], inferred: Callable[[], Mapping[str, int]], *, now: Callable[[], float]
-) -> int:
+def label_all(labellers: Mapping[str, Labeller], inferred: Mapping[str, int], *, at: float) -> int:
     """One turn of all labellers; `inferred` says how many windows each device has reported."""
-    counts, at = inferred(), now()
     for device, labeller in labellers.items():
-        labeller.observe(counts.get(device, 0), at=at)
+        labeller.observe(inferred.get(device, 0), at=at)
     return sum(labeller.label_once(at=at) for labeller in labellers.values())
