@@ -32,10 +32,12 @@ class PartialFile:
         self.variant = variant
         self._offsets = [0, *accumulate(chunk.size for chunk in variant.chunks)][:-1]
         self._missing = set(range(len(variant.chunks)))
+        self._file = -1
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             self._scan()
             self._require_room()
+            os.ftruncate(self._file, variant.size)
         except OSError as error:
             raise self._fault(error) from error
 
@@ -120,7 +122,6 @@ class PartialFile:
                 break  # the end of the file
             if len(data) == chunk.size and sha256(data) == chunk.digest:
                 self._missing.discard(index)
-        os.ftruncate(self._file, self.variant.size)
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self.path.parent).free

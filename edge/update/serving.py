@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Protocol
 
@@ -42,7 +43,7 @@ class MemoryServing:
     async def activate(self, model: str, release: Release, variant: Variant, path: Path) -> None:
         if release.id in self.broken:
             raise self.broken[release.id]
-        if sha256(path.read_bytes()) != variant.digest:
+        if sha256(await asyncio.to_thread(path.read_bytes)) != variant.digest:
             raise TrustError(f"{path.name} is not {variant.name}")
         self.serving[model] = release.id
         self.history.append(release.id)

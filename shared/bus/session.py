@@ -1,0 +1,167 @@
+"""One MQTT connection, from CONNECT to its end.
+
+aiomqtt 2.5 has no public way to acknowledge by hand, to hang up, or to see that a connection was lost; the paho
+client behind it has. This file is the one place that reaches for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from typing import Any
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from shared.bus import Delivery
+from shared.bus.lanes import Lane, Lanes
+from shared.errors import TransportError
+
+log = logging.getLogger(__name__)
+
+LOOSE_MAXIMUM = 256
+"""Messages with QoS 0 that may wait; our own senders use QoS 1, so more of them is somebody else's flood."""
+
+
+class Arrivals(asyncio.Queue[aiomqtt.Message]):
+    """Messages that arrived; those with QoS 1 are bounded by the Receive Maximum, the others here."""
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        if item.qos == 0 and self.qsize() >= LOOSE_MAXIMUM:
+            raise asyncio.QueueFull
+        super().put_nowait(item)
+
+
+def _require_open(opening: asyncio.Future[aiomqtt.Client], lost: asyncio.Future[None]) -> None:
+    if not opening.done():
+        raise aiomqtt.MqttError(f"the broker hung up: {lost.exception()}")
+    opening.result()
+
+
+class ClosingSocket(ssl.SSLSocket):
+    """paho 2 forgets a socket whose handshake failed; this one closes itself."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
+class Session:
+    """One connection, from CONNECT to its end."""
+
+    def __init__(self, client: aiomqtt.Client, *, lanes: Lanes) -> None:
+        self._client = client
+        self._lanes = lanes
+        self._loop = asyncio.get_running_loop()
+        self._subscribed: set[Lane] = set()
+        self._paho: Any = client._client
+        self._paho.manual_ack_set(True)
+        self._paho.on_socket_register_write = self._register_write
+        client.pending_calls_threshold = 1 << 16  # only a log line; the number is bounded by IN_FLIGHT
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._client._disconnected.done()
+
+    async def open(self) -> None:
+        """Connect; paho does so in a thread that cannot be interrupted, so a cancellation waits for its end.
+
+        Raises:
+            MqttError: no connection; with TLS 1.3 the refusal of a certificate ends it only after the handshake.
+        """
+        opening = asyncio.ensure_future(self._client.__aenter__())
+        lost = self._client._disconnected
+        try:
+            await asyncio.wait((opening, lost), return_when=asyncio.FIRST_COMPLETED)
+            _require_open(opening, lost)
+        except BaseException:
+            await self._abandon(opening)
+            raise
+
+    async def _abandon(self, opening: asyncio.Future[aiomqtt.Client]) -> None:
+        if not self.lost:
+            with suppress(aiomqtt.MqttError):
+                await asyncio.shield(opening)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect in good order where there still is a connection, and hang up where there is not."""
+        with suppress(aiomqtt.MqttError):
+            await self._client.__aexit__(None, None, None)
+        self._paho._sock_close()  # after an error in reading aiomqtt leaves it open, and asyncio reads on and on
+        if self.lost and not self._client._disconnected.cancelled():
+            self._client._disconnected.exception()  # seen: asyncio would complain about it otherwise
+
+    def _register_write(self, paho: Any, _userdata: object, socket_: Any) -> None:
+        """As aiomqtt does, but not for a socket that was closed meanwhile: its number may be another one's by then."""
+
+        def write() -> None:
+            try:
+                paho.loop_write()
+            except Exception as error:  # the connection broke, in one of OpenSSL's many words
+                if not self.lost:
+                    self._client._disconnected.set_exception(error)
+
+        def register() -> None:
+            if paho.socket() is socket_:
+                self._loop.add_writer(socket_.fileno(), write)
+
+        self._loop.call_soon_threadsafe(register)  # paho calls this from its connecting thread, too
+
+    async def subscribe_all(self) -> None:
+        """Make every subscription there is, also those added meanwhile."""
+        while missing := [lane for lane in self._lanes.open() if lane not in self._subscribed]:
+            await asyncio.gather(*(self.subscribe(lane) for lane in missing))
+
+    async def subscribe(self, lane: Lane) -> None:
+        """Subscribe under the lane's identifier; a failure ends the session, which then starts over."""
+        self._subscribed.add(lane)
+        properties = Properties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]  # paho's constructor has no hints
+        properties.SubscriptionIdentifier = lane.identifier
+        try:
+            codes = await self._client.subscribe(
+                lane.topic_filter, options=SubscribeOptions(qos=1), properties=properties
+            )
+        except aiomqtt.MqttError as error:
+            log.info("subscription to %s failed: %s", lane.topic_filter, error)
+            self._paho.disconnect()
+            return
+        if any(getattr(code, "is_failure", False) for code in codes):
+            log.warning("the broker refused the subscription to %s", lane.topic_filter)
+
+    async def unsubscribe(self, topic_filter: str) -> None:
+        """Unsubscribe; a lost connection has done so already."""
+        with suppress(aiomqtt.MqttError):
+            await self._client.unsubscribe(topic_filter)
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish; with QoS 1 wait for the PUBACK or the end of the connection, whatever comes first."""
+        sending = asyncio.ensure_future(self._client.publish(topic, payload, qos=qos, retain=retain))
+        try:
+            await asyncio.wait((sending, self._client._disconnected), return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                raise TransportError(f"the connection broke before {topic} was acknowledged")
+            sending.result()
+        except aiomqtt.MqttError as error:
+            raise TransportError(f"{topic} was not published: {error}") from error
+        finally:
+            sending.cancel()
+
+    async def pump(self) -> None:
+        """Move messages into lanes until the connection ends."""
+        async for message in self._client.messages:
+            delivery = Delivery(str(message.topic), bytes(message.payload), retained=message.retain)
+            for identifier in getattr(message.properties, "SubscriptionIdentifier", ()):
+                await self._lanes.offer(identifier, delivery)
+            if message.qos:
+                self._paho.ack(message.mid, message.qos)

@@ -1,0 +1,162 @@
+"""Somebody between coordinator and device alters, replays or withholds: the device says why, and serves on.
+
+Each attack has an honest control: the same bytes, unaltered, are taken.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from shared import topics
+from shared.bundle import FleetDesired
+from shared.bus import Delivery
+from shared.ids import tenant_id
+
+DEVICE = "device-a"
+ONE, TWO = Random(1).randbytes(900_000), Random(2).randbytes(900_000)
+TENANT = tenant_id("acme")
+
+
+@pytest.fixture
+async def world(update_world, running):
+    """Release 1 serves."""
+    async with running(*update_world.parts):
+        update_world.release(1, ONE)
+        await update_world.desire(activity="activity-1")
+        await update_world.device.reconciler.reconcile_once()
+        assert update_world.device.serving.serving == {"activity": "activity-1"}
+        yield update_world
+
+
+def flip(payload: bytes) -> bytes:
+    middle = len(payload) // 2
+    return payload[:middle] + bytes([payload[middle] ^ 1]) + payload[middle + 1 :]
+
+
+def altering(ending: str, *, copies: int):
+    """Flip one byte in the first `copies` of each message whose topic ends so."""
+    left = {}
+
+    def on_the_way(receiver: str, delivery: Delivery) -> list[Delivery]:
+        if receiver != DEVICE or not delivery.payload or not delivery.topic.endswith(ending):
+            return [delivery]
+        if left.setdefault(delivery.topic, copies) <= 0:
+            return [delivery]
+        left[delivery.topic] -= 1
+        return [Delivery(delivery.topic, flip(delivery.payload), delivery.retained)]
+
+    return on_the_way
+
+
+async def test_one_flipped_byte_is_refused_and_the_honest_copy_taken(world):
+    device = world.device
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    world.broker.on_the_way = altering("/1", copies=1)
+    await device.reconciler.reconcile_once()
+    assert device.reasons("activity-2") == [
+        "trust: chunk 1 of cpu.onnx is not the one that was signed; asked for again"
+    ]
+    assert device.serving.serving == {"activity": "activity-2"}
+    assert (device.models / "activity" / "B" / "cpu.onnx").read_bytes() == TWO
+
+
+async def test_bytes_flipped_for_ever_never_become_active(world):
+    device = world.device
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    world.broker.on_the_way = altering("/1", copies=10**9)
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert device.stages("activity-2")[-1] == "failed"
+    assert "alters" not in device.reasons("activity-2")[-1]
+    assert "chunk 1" in device.reasons("activity-2")[-1]
+    assert (device.models / "activity" / "active").read_text() == "A"
+    world.broker.on_the_way = lambda _receiver, delivery: [delivery]
+    device.reconciler._ended.clear()
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+
+
+async def test_chunks_of_the_old_release_are_not_taken_for_the_new(world):
+    device = world.device
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    world.broker.on_the_way = lambda _receiver, delivery: [
+        Delivery(delivery.topic, ONE[: 256 << 10], delivery.retained) if "/blob/" in delivery.topic else delivery
+    ]
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert device.stages("activity-2")[-1] == "failed"
+
+
+async def test_replayed_metadata_of_the_first_release_is_refused(world, until):
+    device = world.device
+    old = world.repository.files()
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+    for name, data in old:
+        await world.coordinator.publish(f"{topics.tuf_all(TENANT)[:-1]}{name}", data, retain=True)
+    stamp = dict(old)["metadata/timestamp.json"]
+    await until(lambda: device.files.read("metadata/timestamp.json") == stamp)
+    await device.reconciler.reconcile_once()
+    await device.reconciler.reconcile_once()
+    refusals = [status for status in device.said if status.stage.value == "refused"]
+    assert len(refusals) == 1
+    assert refusals[0].reason.startswith("trust: ")
+    assert device.serving.serving == {"activity": "activity-2"}
+    device.restart()  # also when nothing but the disk remembers
+    await device.reconciler.resume()
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+
+
+async def test_honest_metadata_after_a_replay_is_taken(world, until):
+    device = world.device
+    stamp = ("metadata/timestamp.json", dict(world.repository.files())["metadata/timestamp.json"])
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    await device.reconciler.reconcile_once()
+    await world.coordinator.publish(f"{topics.tuf_all(TENANT)[:-1]}{stamp[0]}", stamp[1], retain=True)
+    await until(lambda: device.files.read(stamp[0]) == stamp[1])
+    await device.reconciler.reconcile_once()
+    world.release(3, ONE + TWO)
+    await world.desire(activity="activity-3")
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-3"}
+    assert [status.stage.value for status in device.said if not status.model] == ["refused", "verified"]
+
+
+async def test_an_altered_manifest_is_refused(world):
+    device = world.device
+    world.broker.on_the_way = altering(".manifest.json", copies=1)
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert device.stages("activity-2") == ["refused"]
+    assert device.reasons("activity-2")[0].startswith("trust: ")
+    world.broker.on_the_way = lambda _receiver, delivery: [delivery]
+    world.release(3, TWO)  # the honest control
+    await world.desire(activity="activity-3")
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-3"}
+
+
+@pytest.mark.parametrize("ending", ["snapshot.json", "timestamp.json", "releases.json", "desired.json"])
+async def test_altered_metadata_changes_nothing(world, until, ending):
+    device = world.device
+    world.release(2, TWO)
+    world.broker.on_the_way = altering(ending, copies=10**9)
+    world.repository.set_desired(FleetDesired(fleet="north", default={"activity": "activity-2"}))
+    handled = device.bus.counts.handled
+    files = world.repository.files()
+    sent = await world.publisher.publish(files, fleets=["north"], timestamp=world.repository.timestamp_version)
+    await until(lambda: device.bus.counts.handled >= handled + sent)
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert [status for status in device.said if status.stage.value == "refused"][-1].reason.startswith("trust: ")

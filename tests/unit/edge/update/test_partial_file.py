@@ -1,0 +1,108 @@
+import os
+from random import Random
+
+import pytest
+
+from edge.update.partial import PartialFile
+from shared.bundle import Runtime, Variant, pieces, split
+from shared.errors import FaultError, TrustError
+from shared.ids import sha256
+
+CHUNK = 1000
+DATA = Random(1).randbytes(2500)
+
+
+def variant_of(data, *, digest=None, size=None):
+    return Variant(
+        name="cpu.onnx",
+        runtime=Runtime.ONNXRUNTIME,
+        precision="fp32",
+        hardware=["cpu"],
+        digest=digest or sha256(data),
+        size=size or len(data),
+        chunks=split(data, CHUNK),
+    )
+
+
+PIECES = list(pieces(DATA, CHUNK))
+
+
+@pytest.fixture
+def partial(tmp_path):
+    opened = PartialFile(tmp_path / "part", variant_of(DATA))
+    yield opened
+    opened.close()
+
+
+def test_chunks_in_any_order_make_the_file(partial):
+    assert (partial.missing, partial.received) == ([0, 1, 2], 0)
+    assert [partial.accept(index, PIECES[index]) for index in (2, 0, 0, 1)] == [True, True, False, True]
+    assert (partial.missing, partial.received) == ([], len(DATA))
+    assert partial.finish().read_bytes() == DATA
+
+
+@pytest.mark.parametrize("wrong", [b"", PIECES[0], PIECES[1][:-1], PIECES[1] + b"x", bytes(CHUNK)])
+def test_other_bytes_are_refused_and_not_written(partial, wrong):
+    with pytest.raises(TrustError, match="chunk 1"):
+        partial.accept(1, wrong)
+    assert partial.missing == [0, 1, 2]
+    assert partial.path.read_bytes() == bytes(len(DATA))
+
+
+def test_what_was_written_is_found_again(partial, tmp_path):
+    partial.accept(1, PIECES[1])
+    partial.accept(2, PIECES[2])
+    partial.close()
+    again = PartialFile(tmp_path / "part", variant_of(DATA))
+    assert again.missing == [0]
+    again.close()
+
+
+def test_what_a_power_cut_tore_is_asked_for_again(partial, tmp_path):
+    for index, piece in enumerate(PIECES):
+        partial.accept(index, piece)
+    partial.close()
+    torn = bytearray(DATA)
+    torn[1500:2100] = bytes(600)
+    (tmp_path / "part").write_bytes(torn)
+    again = PartialFile(tmp_path / "part", variant_of(DATA))
+    assert again.missing == [1, 2]
+    again.close()
+
+
+def test_a_longer_file_is_cut(tmp_path):
+    (tmp_path / "part").write_bytes(DATA + b"tail")
+    partial = PartialFile(tmp_path / "part", variant_of(DATA))
+    assert partial.finish().read_bytes() == DATA
+
+
+def test_a_manifest_that_contradicts_itself_is_refused_as_a_whole(tmp_path):
+    partial = PartialFile(tmp_path / "part", variant_of(DATA, digest=sha256(b"other")))
+    for index, piece in enumerate(PIECES):
+        partial.accept(index, piece)
+    with pytest.raises(TrustError, match="as a whole"):
+        partial.finish()
+    assert not (tmp_path / "part").exists()
+
+
+def test_no_room_is_said_before_anything_is_fetched(tmp_path):
+    with pytest.raises(FaultError, match="MiB are free"):
+        PartialFile(tmp_path / "part", variant_of(DATA, size=1 << 60))
+    assert not (tmp_path / "part").exists()
+
+
+def test_a_link_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / "part").symlink_to(tmp_path / "victim")
+    with pytest.raises(FaultError):
+        PartialFile(tmp_path / "part", variant_of(DATA))
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def test_a_full_disk_gives_its_space_back(tmp_path):
+    partial = PartialFile(tmp_path / "part", variant_of(DATA))
+    os.close(partial._file)
+    partial._file = os.open("/dev/full", os.O_RDWR)
+    with pytest.raises(FaultError, match="No space"):
+        partial.accept(0, PIECES[0])
+    assert not (tmp_path / "part").exists()

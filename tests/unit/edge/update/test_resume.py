@@ -1,0 +1,183 @@
+import asyncio
+from random import Random
+
+import pytest
+
+from edge.update.journal import Entry
+from edge.update.resume import MAX_STARTS
+from edge.update.serving import MemoryServing
+from edge.update.slots import Slots
+from shared.errors import FaultError
+from shared.messages import Stage
+
+ONE, TWO = Random(1).randbytes(300_000), Random(2).randbytes(300_000)
+
+
+@pytest.fixture
+async def world(update_world, running):
+    """Releases 1 and 2 have run; slot B serves 2, slot A still holds 1."""
+    async with running(*update_world.parts):
+        for counter, data in enumerate((ONE, TWO), start=1):
+            update_world.release(counter, data)
+            await update_world.desire(activity=f"activity-{counter}")
+            await update_world.device.reconciler.reconcile_once()
+    update_world.device.said.clear()
+    return update_world
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+async def test_the_committed_release_serves_again_without_a_link(world):
+    device = world.device
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-2"}
+    assert device.stages("activity-2") == ["active"]
+
+
+async def test_a_rotten_slot_gives_way_to_the_other_and_is_fetched_again(world, running):
+    device = world.device
+    damage(device.models / "activity" / "B" / "cpu.onnx")
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert device.stages("activity-2") == ["rolled-back"]
+    assert "altered" in device.reasons("activity-2")[0]
+    async with running(*world.parts):
+        await world.publish()
+        await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+
+
+async def test_both_slots_bad_is_safe_mode_which_reports_and_recovers(world, running):
+    device = world.device
+    damage(device.models / "activity" / "A" / "cpu.onnx")
+    (device.models / "activity" / "B" / "extra").write_bytes(b"")
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {}
+    assert device.stages("activity-2") == ["failed"]
+    async with running(*world.parts):
+        await world.publish()
+        await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+
+
+@pytest.mark.parametrize("pointer", [b"", b"C", b"\xff"])
+async def test_a_damaged_pointer_is_settled_by_the_journal(world, pointer):
+    device = world.device
+    (device.models / "activity" / "active").write_bytes(pointer)
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-2"}
+    assert (device.models / "activity" / "active").read_text() == "B"
+
+
+async def test_a_damaged_journal_does_not_keep_the_slot_from_serving(world):
+    device = world.device
+    (device.directory / "journal.json").write_bytes(b"{")
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-2"}
+
+
+class Stops(BaseException):
+    """Stands for the end of the process."""
+
+
+class StopsInTrial(MemoryServing):
+    async def activate(self, model, release, variant, path):
+        if release.counter == 3:
+            raise Stops
+        await super().activate(model, release, variant, path)
+
+
+async def test_a_crash_in_the_trial_is_a_failed_trial(world, running):
+    device = world.device
+    device.restart(StopsInTrial())
+    await device.reconciler.resume()
+    async with running(*world.parts):
+        world.release(3, ONE + TWO)
+        await world.desire(activity="activity-3")
+        with pytest.raises(Stops):
+            await device.reconciler.reconcile_once()
+        device.restart()
+        await device.reconciler.resume()
+        assert device.serving.serving == {"activity": "activity-2"}
+        assert device.stages("activity-3")[-2:] == ["trial", "rolled-back"]
+        await world.publish()
+        await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-3"}
+    assert device.parts.journal.entry("activity").trials == 2
+
+
+async def test_a_crash_after_the_pointer_was_switched_is_a_commit(world):
+    device = world.device
+    entry = Entry(release="activity-1", stage=Stage.TRIAL, slot="A", variant="cpu.onnx", trials=1)
+    device.parts.journal.write("activity", entry)
+    Slots(device.models, "activity").commit("A")
+    device.restart()
+    await device.reconciler.resume()
+    assert device.parts.journal.entry("activity").stage is Stage.ACTIVE
+    assert device.serving.serving == {"activity": "activity-1"}
+
+
+async def test_an_unfinished_download_goes_on_where_it_stopped(world, running, until):
+    device = world.device
+    world.broker.on_the_way = lambda receiver, delivery: (
+        [] if "/blob/" in delivery.topic and delivery.topic.endswith("/2") else [delivery]
+    )
+    device.restart()
+    await device.reconciler.resume()
+    async with running(*world.parts):
+        world.release(3, Random(3).randbytes(1_000_000))
+        await world.desire(activity="activity-3")
+        attempt = asyncio.create_task(device.reconciler.reconcile_once())
+        await until(lambda: world.server.published >= 5)
+        attempt.cancel()
+        await asyncio.gather(attempt, return_exceptions=True)
+        assert device.parts.journal.entry("activity").stage is Stage.DOWNLOADING
+        world.broker.on_the_way = lambda _receiver, delivery: [delivery]
+        device.restart()
+        await device.reconciler.resume()
+        await world.publish()
+        before = world.server.published
+        await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-3"}
+    assert world.server.published - before == 1
+
+
+async def test_a_release_that_ends_the_agent_at_each_start_gives_way(world):
+    device = world.device
+
+    class StopsAtStart(MemoryServing):
+        async def activate(self, model, release, variant, path):
+            if release.counter == 2:
+                raise Stops
+            await super().activate(model, release, variant, path)
+
+    for _ in range(MAX_STARTS):
+        device.restart(StopsAtStart())
+        with pytest.raises(Stops):
+            await device.reconciler.resume()
+    device.restart(StopsAtStart())
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert "ended the agent" in device.reasons("activity-2")[-1]
+
+
+async def test_a_rolled_back_release_is_no_refuge(world, running):
+    device = world.device
+    device.serving.broken["activity-3"] = FaultError("does not load")
+    async with running(*world.parts):
+        world.release(3, ONE + TWO)
+        await world.desire(activity="activity-3")
+        await device.reconciler.reconcile_once()
+    damage(device.models / "activity" / "B" / "cpu.onnx")
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {}

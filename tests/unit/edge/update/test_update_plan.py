@@ -1,0 +1,98 @@
+import math
+
+import msgspec
+import pytest
+
+from edge.update.journal import Entry, Journal
+from edge.update.machine import TABLE, TERMINAL, Event, step
+from edge.update.plan import MAX_TRIALS, MOST_PAUSE_S, Situation, pause_s, should_attempt
+from shared.errors import FaultError
+from shared.messages import Stage
+
+
+def situation(**changes):
+    usual = {"desired": "m-2", "active": "m-1", "entry": None, "metadata": "now", "waited_s": math.inf}
+    return Situation(**{**usual, **changes})
+
+
+def entry(stage, **changes):
+    return Entry(release=changes.pop("release", "m-2"), stage=stage, **changes)
+
+
+@pytest.mark.parametrize(
+    ("why", "expected", "changes"),
+    [
+        ("a new release", True, {}),
+        ("nothing is desired", False, {"desired": ""}),
+        ("it is active already", False, {"active": "m-2"}),
+        ("another release was refused before", True, {"entry": entry(Stage.REFUSED, release="m-1", distrusted=True)}),
+        ("an attempt was interrupted", True, {"entry": entry(Stage.OFFERED)}),
+        ("distrusted under this metadata", False, {"entry": entry(Stage.REFUSED, distrusted=True, metadata="now")}),
+        ("distrusted under other metadata", True, {"entry": entry(Stage.REFUSED, distrusted=True, metadata="then")}),
+        ("failed just now", False, {"entry": entry(Stage.FAILED, failures=1), "waited_s": 1.0}),
+        ("failed a while ago", True, {"entry": entry(Stage.FAILED, failures=1), "waited_s": 6.0}),
+        ("tried often enough", False, {"entry": entry(Stage.ROLLED_BACK, trials=MAX_TRIALS)}),
+        ("its slot has rotted", True, {"entry": entry(Stage.ACTIVE, trials=1)}),
+    ],
+)
+def test_whether_to_attempt(why, expected, changes):
+    assert should_attempt(situation(**changes)) is expected, why
+
+
+def test_pauses_grow_to_a_bound():
+    pauses = [pause_s(failures) for failures in range(12)]
+    assert pauses[:4] == [0, 5, 10, 20]
+    assert pauses == sorted(pauses)
+    assert pause_s(10**6) == MOST_PAUSE_S
+
+
+def test_terminal_stages_have_no_way_on():
+    assert not [stage for stage, _ in TABLE if stage in TERMINAL]
+
+
+def test_every_stage_is_reachable_and_can_fail():
+    assert set(TABLE.values()) == set(Stage)
+    for stage in set(Stage) - TERMINAL:
+        assert {event for at, event in TABLE if at is stage} >= {Event.DISTRUSTED, Event.BROKE, Event.REBOOTED}
+
+
+def test_only_a_commit_activates():
+    assert [pair for pair, after in TABLE.items() if after is Stage.ACTIVE] == [(Stage.TRIAL, Event.COMMITTED)]
+
+
+def test_a_step_that_is_not_in_the_table_is_a_fault():
+    with pytest.raises(FaultError):
+        step(Stage.OFFERED, Event.COMMITTED)
+
+
+def test_journal_survives_a_restart_and_keeps_models_apart(tmp_path):
+    path = tmp_path / "state" / "journal.json"
+    journal = Journal(path)
+    assert journal.entry("a") is None
+    journal.write("a", entry(Stage.TRIAL))
+    journal.write("b", entry(Stage.OFFERED))
+    again = Journal(path)
+    assert (again.entry("a").stage, again.entry("b").stage) == (Stage.TRIAL, Stage.OFFERED)
+    assert again.models() == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"a": {"release": 1}}', b"\xff", bytes(100)])
+def test_a_damaged_journal_counts_as_empty(tmp_path, damage):
+    (tmp_path / "journal.json").write_bytes(damage)
+    assert Journal(tmp_path / "journal.json").models() == []
+
+
+def test_a_journal_that_cannot_be_written_keeps_its_step(tmp_path):
+    journal = Journal(tmp_path / "journal.json")
+    journal.write("a", entry(Stage.STAGED))
+    (tmp_path / "journal.json").unlink()
+    (tmp_path / "journal.json" / "occupied").mkdir(parents=True)
+    with pytest.raises(FaultError):
+        journal.write("a", entry(Stage.TRIAL))
+    assert journal.entry("a").stage is Stage.STAGED
+
+
+def test_newer_fields_in_the_journal_are_passed_over(tmp_path):
+    content = {"a": {"release": "m-1", "stage": "active", "something": "new"}}
+    (tmp_path / "journal.json").write_bytes(msgspec.json.encode(content))
+    assert Journal(tmp_path / "journal.json").entry("a").stage is Stage.ACTIVE
