@@ -11,6 +11,7 @@ from shared.api import Round, Run
 
 
 def run_view(connection: Connection, row: RunRow) -> Run:
-    """One run."""
-    rounds = [msgspec.convert(found, Round, from_attributes=True) for found in Runs(connection).rounds(row.id)]
+    """One run with the rounds that are closed; the one under way has no weights yet."""
+    closed = [found for found in Runs(connection).rounds(row.id) if found.digest]
+    rounds = [msgspec.convert(found, Round, from_attributes=True) for found in closed]
     return msgspec.structs.replace(msgspec.convert(row, Run, from_attributes=True), rounds=rounds)
