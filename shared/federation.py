@@ -53,6 +53,9 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     labels: int = 0
     """Labelled live examples to train on besides the base split: exactly the first so many of the stream."""
 
+    form: dict[str, tuple[int, ...]] = {}
+    """Tensor names and shapes of the weights that come along, in their order (`shared.tasks.records`)."""
+
     round: int = 0
     seed: int = 0
     epochs: int = 1

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from numpy.typing import NDArray
 
 from cloud.training.spec import Member
 from shared import federation as fed
 from shared.codec import pack, unpack
 from shared.errors import ContractError, RefusedError
 from shared.federation import Instruction
+from shared.tasks.records import Form, to_record
+from shared.tasks.weights import form
 
 T = TypeVar("T")
+
+
+class Carried(NamedTuple):
+    """Weights ready to be sent to many devices: encoded once."""
+
+    record: ArrayRecord
+    form: Form
+
+
+def carry(weights: Mapping[str, NDArray[np.float32]]) -> Carried:
+    """Encode weights."""
+    return Carried(to_record(weights), form(weights))
 
 
 class Roster:
@@ -32,17 +48,18 @@ class Roster:
         kind: str,
         device: str,
         *,
-        arrays: ArrayRecord | None = None,
+        weights: Carried | None = None,
         fields: Mapping[str, bytes | str] | None = None,
         **instruction: Any,
     ) -> Message:
         """Build one message; `instruction` fills the fields of `Instruction`."""
         member = self.members[device]
-        packed = pack(Instruction(task=self._task, labels=member.labels, **instruction))
+        shapes = weights.form if weights else {}
+        packed = pack(Instruction(task=self._task, labels=member.labels, form=shapes, **instruction))
         config = ConfigRecord({fed.INSTRUCTION: packed, fed.NONCE: secrets.token_bytes(16), **(fields or {})})
         content = RecordDict({fed.CONFIG: config})
-        if arrays is not None:
-            content[fed.ARRAYS] = arrays
+        if weights is not None:
+            content[fed.ARRAYS] = weights.record
         return Message(content=content, message_type=kind, dst_node_id=member.node, ttl=self._ttl_s)
 
     def answers(self, replies: Iterable[Message]) -> Iterator[tuple[str, Message]]:

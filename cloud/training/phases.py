@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from flwr.app import ArrayRecord, Message
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from cloud.models.gates import Scores, Tally
-from cloud.training.asking import Roster, read_answer
+from cloud.training.asking import Roster, carry, read_answer
 from cloud.training.events import Phase, QueryRefused
 from cloud.training.gate import MOST_HELD_OUT
 from cloud.training.ledger import RunLedger
@@ -27,7 +27,6 @@ from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.federation import FileTally, JudgeAnswer, MomentsAnswer, RangesAnswer
 from shared.task import Moments, TaskAdapter, Weights
-from shared.tasks.records import to_record
 
 A = TypeVar("A")
 
@@ -112,10 +111,10 @@ def judge_files(
     asking: Asking, devices: Iterable[str], *, weights: Weights, files: Mapping[str, bytes], baseline: str, classes: int
 ) -> tuple[Scores, dict[str, JudgeAnswer]]:
     """Let the devices run the weights and the files on their hold-outs; return the sums and each device's part."""
-    record = to_record(weights)
+    carried = carry(weights)
     fields: dict[str, bytes | str] = {fed.CANDIDATE + name: data for name, data in files.items()}
     fields[fed.BASELINE] = baseline
-    messages = {d: _judging(asking.roster, d, record, fields) for d in sorted(devices)}
+    messages = {d: asking.roster.ask(fed.JUDGE, d, weights=carried, fields=fields) for d in sorted(devices)}
     answers = asking.all(
         Phase.JUDGE, JudgeAnswer, messages, lambda answer: _check_judgement(answer, set(files), classes)
     )
@@ -127,10 +126,6 @@ def judge_files(
         parity=max(answer.parity for answer in answers.values()),
     )
     return scores, answers
-
-
-def _judging(roster: Roster, device: str, record: ArrayRecord, fields: Mapping[str, bytes | str]) -> Message:
-    return roster.ask(fed.JUDGE, device, arrays=record, fields=fields)
 
 
 def _check_moments(answer: MomentsAnswer, channels: int) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
+from numpy.typing import NDArray
 
 from cloud.training.aggregate import RunningMean, step
-from cloud.training.asking import Roster, content_of
+from cloud.training.asking import Carried, Roster, content_of
 from cloud.training.cohort import cohort, local_seed
 from cloud.training.events import DeviceScore, RoundFinished, RoundStarted, UpdateAccepted, UpdateRefused
 from cloud.training.gate import check_loss, check_update, metrics_of, read_score
@@ -24,8 +26,8 @@ from cloud.training.spec import RunSpec
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
-from shared.tasks.records import from_record, to_record
-from shared.tasks.weights import weights_digest
+from shared.tasks.records import FLAT, flatten, read_arrays, to_record, unflatten
+from shared.tasks.weights import form, weights_digest
 
 
 @dataclass(slots=True)
@@ -35,6 +37,9 @@ class _Round:
     number: int
     started: float
     cohort: list[str]
+    model: dict[str, NDArray[np.float32]]
+    """What every update must look like: the global weights as they were sent."""
+
     mean: RunningMean
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
@@ -80,9 +85,11 @@ class RunStrategy(FedAvg):
     ) -> Iterable[Message]:
         number = self._begin + server_round
         drawn = cohort(self._spec.seed, number, self._registered, self._spec.fraction)
-        self._round = _Round(number, self._clock.monotonic(), drawn, RunningMean(self.state.weights))
+        flat = {FLAT: flatten(self.state.weights)}
+        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean(flat))
         self._ledger.append(RoundStarted(at=self._clock.now(), round=number, cohort=drawn))
-        return [self._training(device, number, arrays) for device in drawn]
+        weights = Carried(arrays, form(self.state.weights))
+        return [self._training(device, number, weights) for device in drawn]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -99,9 +106,8 @@ class RunStrategy(FedAvg):
             if device not in current.losses and device not in current.refused:
                 self._refuse(current, device, "no answer before the deadline")
         _check_quorum(current, self._spec.min_devices)
-        weights, velocity = step(
-            self.state.weights, current.mean.mean(), self.state.velocity, momentum=self._spec.server_momentum
-        )
+        mean = unflatten(current.mean.mean()[FLAT], form(self.state.weights))
+        weights, velocity = step(self.state.weights, mean, self.state.velocity, momentum=self._spec.server_momentum)
         self.state = Checkpoint(current.number, weights, velocity)
         self._ledger.write_checkpoint(self.state)
         return to_record(weights), MetricRecord({fed.LOSS: current.train_loss})
@@ -110,7 +116,8 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
-        return [self._roster.ask(fed.EVALUATE, d, arrays=arrays, round=number) for d in sorted(self._registered)]
+        weights = Carried(arrays, form(self.state.weights))
+        return [self._roster.ask(fed.EVALUATE, d, weights=weights, round=number) for d in sorted(self._registered)]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add the hold-out scores up and commit the round."""
@@ -125,12 +132,12 @@ class RunStrategy(FedAvg):
         self._ledger.append(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
 
-    def _training(self, device: str, number: int, arrays: ArrayRecord) -> Message:
+    def _training(self, device: str, number: int, weights: Carried) -> Message:
         local = self._spec.local
         return self._roster.ask(
             fed.TRAIN,
             device,
-            arrays=arrays,
+            weights=weights,
             round=number,
             seed=local_seed(self._spec.seed, number, device),
             epochs=local.epochs,
@@ -144,10 +151,10 @@ class RunStrategy(FedAvg):
             return
         try:
             content = content_of(reply)
-            update = from_record(content.get(fed.ARRAYS))
+            update = read_arrays(content.get(fed.ARRAYS))
             metrics = metrics_of(content)
             examples = check_update(
-                update, metrics.get(fed.EXAMPLES), model=self.state.weights, registered=self._registered[device]
+                update, metrics.get(fed.EXAMPLES), model=current.model, registered=self._registered[device]
             )
             loss = check_loss(metrics.get(fed.LOSS))
         except (RefusedError, ContractError) as error:

@@ -36,14 +36,16 @@ def build_client(store: DatasetStore) -> ClientApp:
         recipe = Recipe(
             epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
         )
-        trained = adapter(wanted.task).train(from_record(message.content.get(fed.ARRAYS)), training, recipe)
+        trained = adapter(wanted.task).train(
+            from_record(message.content.get(fed.ARRAYS), wanted.form), training, recipe
+        )
         metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
         return Message(RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, _context: Context) -> Message:
         wanted, (_, holdout) = _read(message, store)
-        score = adapter(wanted.task).evaluate(from_record(message.content.get(fed.ARRAYS)), holdout)
+        score = adapter(wanted.task).evaluate(from_record(message.content.get(fed.ARRAYS), wanted.form), holdout)
         metrics = MetricRecord({fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum})
         return Message(RecordDict({fed.METRICS: metrics}), reply_to=message)
 
@@ -66,7 +68,7 @@ def build_client(store: DatasetStore) -> ClientApp:
             name.removeprefix(fed.CANDIDATE): _bytes(message, name) for name in config if name.startswith(fed.CANDIDATE)
         }
         task = adapter(wanted.task)
-        logits = task.logits(from_record(message.content.get(fed.ARRAYS)), holdout.x)
+        logits = task.logits(from_record(message.content.get(fed.ARRAYS), wanted.form), holdout.x)
         baseline = str(config.get(fed.BASELINE))
         return _answer(message, pack(judge(files, holdout, trained=logits, baseline=baseline)))
 

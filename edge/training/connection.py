@@ -81,6 +81,7 @@ class FleetConnection:
             self._client.close()
             raise
         self._self = Node(node_id=self.node)
+        self._last: dict[str, bytes] = {}
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -110,15 +111,17 @@ class FleetConnection:
             return None
         header = message_from_proto(answer.messages_list[0])
         run = header.metadata.run_id
+        pulled: dict[str, bytes] = {}
         message: Message = _call(
             lambda tree: pull_and_inflate_object_from_tree(
                 tree,
-                make_pull_object_fn_protobuf(self._client.PullObject, self._self, run),
+                self._remembering(make_pull_object_fn_protobuf(self._client.PullObject, self._self, run), pulled),
                 make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._self, run),
                 return_type=Message,
             ),
             answer.message_object_trees[0],
         )
+        self._last = pulled
         message.metadata.__dict__["_message_id"] = header.metadata.message_id
         return message
 
@@ -144,6 +147,18 @@ class FleetConnection:
             )
             wanted = set(answer.objects_to_push)
             _call(lambda contents: push_objects(contents, push, object_ids_to_push=wanted), objects)
+
+    def _remembering(self, pull: Callable[[str], bytes], pulled: dict[str, bytes]) -> Callable[[str], bytes]:
+        """Fetch only what the last message did not bring: the weights to evaluate are those to train on next.
+
+        Objects are named by their content, so one of the same name is the same.
+        """
+
+        def fetch(name: str) -> bytes:
+            pulled[name] = self._last[name] if name in self._last else pull(name)
+            return pulled[name]
+
+        return fetch
 
     def _beat(self) -> None:
         request = SendNodeHeartbeatRequest(node=self._self, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL)
