@@ -92,7 +92,9 @@ class ChunkServer:
     async def _idle(self) -> None:
         self._asked.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), self._schedule.wait_s(at=self._clock.monotonic()))
+            # `wait_for` of Python 3.11 may swallow a cancellation
+            async with asyncio.timeout(self._schedule.wait_s(at=self._clock.monotonic())):
+                await self._asked.wait()
 
     async def _wanted(self, delivery: Delivery) -> None:
         device, _ = topics.parse_up(delivery.topic)

@@ -82,7 +82,8 @@ class Uplink:
                 except HinterlandError as error:
                     log.info("nothing delivered: %s", error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    await self._wake.wait()
 
     def _due(self, channel: Up) -> bool:
         underway = self._underway.get(channel)

@@ -120,7 +120,8 @@ class Download:
         while self._asked:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), pause)
+                async with asyncio.timeout(pause):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    await self._arrived.wait()
             except TimeoutError:
                 break
             await self._tell(notice)

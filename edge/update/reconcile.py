@@ -75,7 +75,8 @@ class Reconciler:
                 await self.look()
             await self.pursue()
             with suppress(TimeoutError):
-                await asyncio.wait_for(files.wait_change(seen), check_s)
+                async with asyncio.timeout(check_s):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    await files.wait_change(seen)
 
     async def look(self) -> None:
         """Read what the signers want now; what cannot be proven changes nothing but the reports."""

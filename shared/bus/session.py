@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -23,6 +24,8 @@ from shared.errors import TransportError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LOOSE_MAXIMUM = 256
 """Messages with QoS 0 that may wait; our own senders use QoS 1, so more of them is somebody else's flood."""
 
@@ -34,6 +37,16 @@ class Arrivals(asyncio.Queue[aiomqtt.Message]):
         if item.qos == 0 and self.qsize() >= LOOSE_MAXIMUM:
             raise asyncio.QueueFull
         super().put_nowait(item)
+
+
+async def _apart(call: Coroutine[Any, Any, T]) -> T:
+    """Await in a task of its own: aiomqtt uses `wait_for`, which in Python 3.11 may swallow our cancellation."""
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait((task,))
+    finally:
+        task.cancel()
+    return task.result()
 
 
 def _require_open(opening: asyncio.Future[aiomqtt.Client], lost: asyncio.Future[None]) -> None:
@@ -97,7 +110,7 @@ class Session:
     async def close(self) -> None:
         """Disconnect in good order where there still is a connection, and hang up where there is not."""
         with suppress(aiomqtt.MqttError):
-            await self._client.__aexit__(None, None, None)
+            await _apart(self._client.__aexit__(None, None, None))
         self._paho._sock_close()  # after an error in reading aiomqtt leaves it open, and asyncio reads on and on
         if self.lost and not self._client._disconnected.cancelled():
             self._client._disconnected.exception()  # seen: asyncio would complain about it otherwise
@@ -129,8 +142,8 @@ class Session:
         properties = Properties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]  # paho's constructor has no hints
         properties.SubscriptionIdentifier = lane.identifier
         try:
-            codes = await self._client.subscribe(
-                lane.topic_filter, options=SubscribeOptions(qos=1), properties=properties
+            codes = await _apart(
+                self._client.subscribe(lane.topic_filter, options=SubscribeOptions(qos=1), properties=properties)
             )
         except aiomqtt.MqttError as error:
             log.info("subscription to %s failed: %s", lane.topic_filter, error)
@@ -142,7 +155,7 @@ class Session:
     async def unsubscribe(self, topic_filter: str) -> None:
         """Unsubscribe; a lost connection has done so already."""
         with suppress(aiomqtt.MqttError):
-            await self._client.unsubscribe(topic_filter)
+            await _apart(self._client.unsubscribe(topic_filter))
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         """Publish; with QoS 1 wait for the PUBACK or the end of the connection, whatever comes first."""

@@ -99,6 +99,11 @@ async def until(true: Callable[[], bool], within_s: float = 8) -> None:
         await asyncio.sleep(0.01)
 
 
+async def settled(bus: Bus) -> None:
+    """Return once the subscriptions of `bus` are made: what it publishes leaves after them."""
+    await bus.publish(SENTINEL, b"")
+
+
 class Heard(list[Delivery]):
     """A handler that remembers."""
 
@@ -122,7 +127,7 @@ async def test_messages_arrive_in_order_and_once(world: World) -> None:
     async with pair(world) as (coordinator, device):
         heard = Heard()
         coordinator.on(topics.all_up(topics.Up.TELEMETRY), heard)
-        await coordinator.publish(SENTINEL, b"")
+        await settled(coordinator)
         for number in range(50):
             await device.publish(topics.up(A, topics.Up.TELEMETRY), b"%d" % number)
         await until(lambda: len(heard) >= 50)
@@ -145,7 +150,7 @@ async def test_answer_to_what_was_published_after_on_is_not_missed(world: World)
             await coordinator.publish(topics.down(A, topics.Down.ACK), delivery.payload)
 
         coordinator.on(topics.all_up(topics.Up.WANT), answer)
-        await coordinator.publish(SENTINEL, b"")
+        await settled(coordinator)
         for number in range(10):
             heard = Heard()
             device.on(topics.down(A, topics.Down.ACK), heard)
@@ -159,7 +164,7 @@ async def test_overlapping_filters_deliver_once_to_each_handler(world: World) ->
         narrow, wide = Heard(), Heard()
         device.on(topics.down(A, topics.Down.ACK), narrow)
         device.on("hl/1/d/device-a/down/#", wide)
-        await device.publish(topics.up(A, topics.Up.WANT), b"")
+        await settled(device)
         await coordinator.publish(topics.down(A, topics.Down.ACK), b"1")
         await coordinator.publish(topics.down(A, topics.Down.COMMAND), b"2")
         await until(lambda: len(wide) >= 2 and len(narrow) >= 1)
@@ -179,6 +184,7 @@ async def test_off_ends_delivery(world: World) -> None:
         gone, stays = Heard(), Heard()
         device.on(topics.down(A, topics.Down.ACK), gone)
         device.on(topics.down(A, topics.Down.COMMAND), stays)
+        await settled(device)
         await device.off(topics.down(A, topics.Down.ACK))
         await coordinator.publish(topics.down(A, topics.Down.ACK), b"1")
         await coordinator.publish(topics.down(A, topics.Down.COMMAND), b"2")
@@ -199,6 +205,7 @@ async def test_retained_messages_reach_late_subscribers_and_can_be_cleared(world
         await until(lambda: first[2:] == [Delivery(topics.desired(FLEET), b"", retained=False)])
         await device.off(topics.desired(FLEET))
         device.on(topics.desired(FLEET), second)
+        await settled(device)
         await coordinator.publish(topics.desired(FLEET), b"end")
         await until(lambda: second.payloads == [b"end"])
 
@@ -215,7 +222,7 @@ async def test_a_broken_message_is_counted_and_the_next_one_handled(world: World
             await heard(delivery)
 
         coordinator.on(topics.all_up(topics.Up.DRIFT), handler)
-        await coordinator.publish(SENTINEL, b"")
+        await settled(coordinator)
         for payload in (b"bad", b"bug", b"good"):
             await device.publish(topics.up(A, topics.Up.DRIFT), payload)
         await until(lambda: heard.payloads == [b"good"])
@@ -232,7 +239,7 @@ async def test_slow_handler_loses_nothing(world: World) -> None:
             await heard(delivery)
 
         coordinator.on(topics.all_up(topics.Up.TELEMETRY), handler)
-        await coordinator.publish(SENTINEL, b"")
+        await settled(coordinator)
         count = 5 * RECEIVE_MAXIMUM
         for number in range(count):
             await device.publish(topics.up(A, topics.Up.TELEMETRY), b"%d" % number)
@@ -245,7 +252,7 @@ async def test_device_cannot_write_as_another(world: World) -> None:
     async with pair(world) as (coordinator, device):
         heard = Heard()
         coordinator.on("hl/1/#", heard)
-        await coordinator.publish(SENTINEL, b"", retain=False)
+        await settled(coordinator)
         for forged in (
             topics.up(B, topics.Up.TELEMETRY),
             topics.down(A, topics.Down.ACK),
@@ -269,7 +276,7 @@ async def test_device_cannot_read_another(world: World) -> None:
         device.on("hl/1/#", everything)
         device.on(topics.desired(OTHER_FLEET), heard)
         device.on("#", heard)
-        await device.publish(topics.up(A, topics.Up.WANT), b"")
+        await settled(device)
         for topic in (
             topics.down(B, topics.Down.ACK),
             topics.desired(OTHER_FLEET),
@@ -291,6 +298,7 @@ async def test_session_heals_after_the_broker_died(world: World) -> None:
     async with pair(world) as (coordinator, device):
         heard = Heard()
         coordinator.on(topics.all_up(topics.Up.TELEMETRY), heard)
+        await settled(coordinator)
         await coordinator.publish(topics.desired(FLEET), b"forgotten", retain=True)
         await world.stop()
         await until(lambda: not coordinator.connected and not device.connected)
@@ -303,6 +311,7 @@ async def test_session_heals_after_the_broker_died(world: World) -> None:
         await until(lambda: heard.payloads == [b"again"])
         retained = Heard()
         device.on(topics.desired(FLEET), retained)
+        await settled(device)
         await coordinator.publish(topics.desired(FLEET), b"fresh")
         await until(lambda: retained.payloads == [b"fresh"])
 
