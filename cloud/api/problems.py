@@ -7,6 +7,7 @@ import logging
 
 import msgspec
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from cloud.access.keys import UnauthenticatedError
@@ -36,6 +37,7 @@ def install(app: FastAPI) -> None:
     """Answer all errors of `app` this way."""
     app.add_exception_handler(HinterlandError, _ours)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _question)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -51,6 +53,12 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for this kind
     return _answer(error.status_code, str(error.detail), code="http", headers=dict(error.headers or {}))
+
+
+async def _question(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this kind
+    flaws = "; ".join(f"{'.'.join(map(str, flaw['loc']))}: {flaw['msg']}" for flaw in error.errors())
+    return _answer(400, f"the question is wrong: {flaws}", code="contract")
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from cloud.loop.drift import DriftKeeper
 from cloud.loop.orders import apply_line
 from cloud.loop.releases import Publication
 from cloud.loop.rollouts import RolloutKeeper
+from cloud.loop.run_orders import order_run
 from cloud.loop.runs import RunKeeper
 from cloud.models.gates import Scores, Tally
 from cloud.models.variants import FLOAT, INT8
@@ -23,6 +24,7 @@ from cloud.store.inbox import SqlInbox
 from cloud.training.events import AttemptStarted, DeviceScore, RoundFinished, RoundStarted, RunFinished
 from cloud.training.ledger import RESULT, RunLedger
 from cloud.training.result import WEIGHTS, Artefact, RunResult
+from shared.api import RunRequest
 from shared.clock import VirtualClock
 from shared.codec import pack
 from shared.ids import sha256
@@ -129,6 +131,30 @@ class Stations:
         for device in devices:
             self.report(device, release, Stage.ACTIVE)
 
+    def order(self, **request):
+        with self.database.write() as connection:
+            return order_run(
+                connection, RunRequest(model="activity", **request), fleet="wards", at=self.clock.now(), by="test"
+            )
+
+    def release_one(self):
+        """Train and bring the first release to everybody."""
+        self.order()
+        self.settle(2)
+        self.play_job("activity-run-1")
+        self.settle()
+        self.bring("activity-1")
+
+    def bring(self, release):
+        self.activate("watch-2", release=release)
+        self.settle(2)
+        self.clock.advance(5)
+        self.settle(2)
+        self.activate("watch-1", "watch-3", release=release)
+        self.settle(2)
+        self.clock.advance(5)
+        self.settle(2)
+
     def play_job(self, run, *, admitted=(FLOAT, INT8), rounds=2):
         """What a whole job leaves behind."""
         place = self.directory / "runs" / run
@@ -226,8 +252,20 @@ def make_stations(database, tmp_path):
 
 
 @pytest.fixture
+def line():
+    """The document of the model line that stations begin with."""
+    return LINE
+
+
+@pytest.fixture
 def stations(make_stations):
     return make_stations()
+
+
+@pytest.fixture
+def killed():
+    """What dying looks like."""
+    return Killed
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from cloud.audit.log import AuditLog
-from cloud.loop.run_orders import order_run
 from cloud.rollout.advance import RolloutState
 from cloud.store.events import Events
 from cloud.store.releases import Releases
@@ -15,39 +14,11 @@ from cloud.store.runs import Runs, RunState
 from cloud.training.events import RunFailed
 from cloud.training.ledger import RunLedger
 from cloud.training.spec import read_spec
-from shared.api import RunRequest
 from shared.audit import verify
 from shared.errors import RefusedError
 from shared.messages import Stage
 
 RUN = "activity-run-1"
-
-
-def order(stations, **request):
-    with stations.database.write() as connection:
-        return order_run(
-            connection, RunRequest(model="activity", **request), fleet="wards", at=stations.clock.now(), by="test"
-        )
-
-
-def release_one(stations):
-    """Train and bring the first release to everybody."""
-    order(stations)
-    stations.settle(2)
-    stations.play_job(RUN)
-    stations.settle()
-    bring(stations, "activity-1")
-
-
-def bring(stations, release):
-    stations.activate("watch-2", release=release)
-    stations.settle(2)
-    stations.clock.advance(5)
-    stations.settle(2)
-    stations.activate("watch-1", "watch-3", release=release)
-    stations.settle(2)
-    stations.clock.advance(5)
-    stations.settle(2)
 
 
 def rollout(stations, name):
@@ -59,7 +30,7 @@ def run(stations, name=RUN):
 
 
 def test_an_order_becomes_a_release_that_a_fleet_runs(stations):
-    order(stations)
+    stations.order()
     stations.turn()
     assert run(stations).state is RunState.RUNNING
     assert [m.node for m in read_spec(stations.directory / "runs" / RUN).members] == [100, 101, 102]
@@ -73,7 +44,7 @@ def test_an_order_becomes_a_release_that_a_fleet_runs(stations):
     assert [(row.number, row.metrics["accuracy"], len(row.cohort)) for row in rounds] == [(1, 0.8, 3), (2, 0.8, 3)]
     assert rollout(stations, "activity-1-wards").state is RolloutState.OPEN
     assert stations.repository.desired("wards").devices == {"watch-2": {"activity": "activity-1"}}
-    bring(stations, "activity-1")
+    stations.bring("activity-1")
     assert rollout(stations, "activity-1-wards").state is RolloutState.DONE
     assert stations.repository.desired("wards").default == {"activity": "activity-1"}
     assert stations.repository.desired("wards").devices == {}
@@ -86,7 +57,7 @@ def test_an_order_becomes_a_release_that_a_fleet_runs(stations):
 
 
 def test_nothing_happens_twice_when_nothing_changes(stations):
-    release_one(stations)
+    stations.release_one()
     version = stations.repository.timestamp_version
     events = stations.read(lambda connection: len(Events(connection).after(0)))
     stations.settle(5)
@@ -95,8 +66,8 @@ def test_nothing_happens_twice_when_nothing_changes(stations):
 
 
 def test_a_canary_that_fails_halts_the_rollout_and_brings_the_old_bytes_back(stations):
-    release_one(stations)
-    order(stations)
+    stations.release_one()
+    stations.order()
     stations.settle(2)
     stations.play_job("activity-run-2")
     stations.settle()
@@ -117,7 +88,7 @@ def test_a_canary_that_fails_halts_the_rollout_and_brings_the_old_bytes_back(sta
 
 
 def test_a_candidate_under_the_bar_is_rejected(stations):
-    order(stations)
+    stations.order()
     stations.settle(2)
     stations.play_job(RUN, admitted=())
     stations.settle()
@@ -127,7 +98,7 @@ def test_a_candidate_under_the_bar_is_rejected(stations):
 
 def test_a_job_that_dies_is_started_again_and_in_the_end_given_up(make_stations):
     stations = make_stations(attempts=2)
-    order(stations)
+    stations.order()
     for _ in range(6):
         stations.turn()
         stations.jobs.alive.clear()
@@ -137,7 +108,7 @@ def test_a_job_that_dies_is_started_again_and_in_the_end_given_up(make_stations)
 
 
 def test_a_failure_that_another_attempt_cannot_mend_ends_the_run(stations):
-    order(stations)
+    stations.order()
     stations.settle(2)
     ledger = RunLedger(stations.directory / "runs" / RUN)
     ledger.append(RunFailed(at=1.0, reason="no such task", hint="", retry=False))
@@ -148,8 +119,8 @@ def test_a_failure_that_another_attempt_cannot_mend_ends_the_run(stations):
 
 
 def test_a_second_run_starts_from_the_serving_model_and_is_compared_with_it(stations):
-    release_one(stations)
-    order(stations, start=RUN, labels={"watch-1": 30})
+    stations.release_one()
+    stations.order(start=RUN, labels={"watch-1": 30})
     stations.turn()
     spec = read_spec(stations.directory / "runs" / "activity-run-2")
     assert spec.start == str(stations.directory / "runs" / RUN / "weights.npz")
@@ -158,9 +129,9 @@ def test_a_second_run_starts_from_the_serving_model_and_is_compared_with_it(stat
 
 
 def test_one_run_of_a_line_at_a_time(stations):
-    order(stations)
+    stations.order()
     with pytest.raises(RefusedError, match="not over yet"):
-        order(stations)
+        stations.order()
 
 
 STORY_TRANSACTIONS = 40
@@ -169,17 +140,16 @@ STORY_TRANSACTIONS = 40
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("at", range(1, STORY_TRANSACTIONS, 4))
-def test_killed_at_any_transaction_the_story_ends_the_same(mortal, stations, at, before):
+def test_killed_at_any_transaction_the_story_ends_the_same(mortal, killed, stations, at, before):
 
-    order(stations)
+    stations.order()
     doomed = mortal(at, before=before)
-    killed = False
+    dead = False
     for act in story():
         try:
-            act(stations if killed else doomed)
-        except BaseException as death:
-            assert type(death).__name__ == "Killed"  # the fixture module is no import away
-            killed = True
+            act(stations if dead else doomed)
+        except killed:
+            dead = True
             act(stations)  # the world does not forget; the coordinator starts anew
     assert run(stations).state is RunState.RELEASED
     assert stations.jobs.started == [RUN]

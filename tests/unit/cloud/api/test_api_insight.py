@@ -1,0 +1,127 @@
+"""What devices said, as the API tells it."""
+
+import numpy as np
+import pytest
+
+from cloud.ingest.inbox import Arrival
+from cloud.store.drift import DriftScoreRow, DriftStore
+from cloud.store.events import Events
+from cloud.store.inbox import SqlInbox
+from shared.codec import pack
+from shared.messages import Batch, Record, Stage, Telemetry, UpdateStatus
+from shared.sketch import Sketch
+from shared.topics import Up
+
+
+def batch(*bodies, first=1, channel=Up.TELEMETRY, boot="0" * 16, dropped=0):
+    records = [Record(seq=first + n, at=1.0, body=pack(body)) for n, body in enumerate(bodies)]
+    return Batch(boot=boot, channel=channel, records=records, dropped=dropped)
+
+
+def window(release="activity-1", low=1.0, high=2.0, **changes):
+    sketch = Sketch(np.linspace(low, high, 101)).to_bytes()
+    fields = {"processed": 10, "errors": 0, "since": 0.0, "until": 5.0, "latency_ms": sketch}
+    return Telemetry(pipeline="wrist", model="activity", release=release, **(fields | changes))
+
+
+async def test_delivery_is_counted_per_device_and_in_total(world):
+    inbox = SqlInbox(world.database)
+    one = batch(window(), window())
+    inbox.store([Arrival("watch-1", one), Arrival("watch-1", one)], at=1.0)
+    inbox.store([Arrival("watch-2", batch(window(), first=4, dropped=3))], at=2.0)
+    async with world.client() as client:
+        summary = (await client.get("/telemetry/summary")).json()
+    assert summary["devices"]["watch-1"] == {
+        "sent": 2,
+        "stored": 2,
+        "lost": 0,
+        "duplicated": 0,
+        "resent": 2,
+        "malformed": 0,
+    }
+    assert summary["devices"]["watch-2"]["lost"] == 3
+    assert summary["total"]["sent"] == 6
+    assert summary["total"]["duplicated"] == 0
+
+
+async def test_accuracy_latency_and_counts_add_up(world):
+    inbox = SqlInbox(world.database)
+    reports = [
+        window(labelled=4, correct=3, phase="own", counts={"a": 6, "b": 4}),
+        window(labelled=4, correct=1, phase="shifted", counts={"a": 1}, low=3.0, high=4.0),
+        window(release="activity-2", latency_ms=b"nonsense"),
+    ]
+    inbox.store([Arrival("watch-1", batch(*reports))], at=1.0)
+    async with world.client() as client:
+        summary = (await client.get("/telemetry/summary")).json()
+    assert [(p["phase"], p["labelled"], p["correct"]) for p in summary["accuracy"]] == [
+        ("own", 4, 3),
+        ("shifted", 4, 1),
+    ]
+    first, second = summary["inference"]
+    assert (first["processed"], first["labelled"], first["correct"]) == (20, 8, 4)
+    assert first["counts"] == {"a": 7, "b": 4}
+    assert first["p50_ms"] == pytest.approx(2.5, abs=0.6)
+    assert first["p99_ms"] == pytest.approx(4.0, abs=0.05)
+    assert second["p50_ms"] is None  # a broken sketch leaves the counts standing
+    assert summary["latency"]["activity"]["p99_ms"] == pytest.approx(4.0, abs=0.05)
+
+
+async def test_steps_of_an_update_are_on_the_timeline_once(world):
+    inbox = SqlInbox(world.database)
+    steps = [Stage.OFFERED, Stage.DOWNLOADING, Stage.DOWNLOADING, Stage.REFUSED]
+    bodies = [UpdateStatus(model="m", release="m-2", stage=step, reason="trust: no", received=5) for step in steps]
+    inbox.store([Arrival("watch-1", batch(*bodies, channel=Up.UPDATE))], at=7.0)
+    async with world.client() as client:
+        told = (await client.get("/events")).json()
+        assert [event["kind"] for event in told] == ["update.offered", "update.downloading", "update.refused"]
+        assert told[-1]["data"]["reason"] == "trust: no"
+        assert told[-1]["at"] == 7.0
+        later = (await client.get("/events", params={"after": told[0]["id"], "limit": 1})).json()
+        assert [event["id"] for event in later] == [told[1]["id"]]
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 10**6}, {"after": "x"}])
+async def test_questions_that_are_none_are_refused(world, query):
+    async with world.client() as client:
+        answer = await client.get("/events", params=query)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+
+
+async def test_drift_scores_come_in_order(world):
+    with world.database.write() as connection:
+        for number, score in enumerate([0.1, 0.9]):
+            DriftStore(connection).add_score(
+                DriftScoreRow(
+                    report=number,
+                    device="watch-1",
+                    model="activity",
+                    release="activity-1",
+                    score=score,
+                    count=100,
+                    feature="ch0.mean",
+                    alarm=score > 0.5,
+                    at=float(number),
+                )
+            )
+    async with world.client() as client:
+        drift = (await client.get("/drift")).json()
+        nobody = (await client.get("/drift", params={"device": "watch-2"})).json()
+    assert [(row["score"], row["alarm"]) for row in drift["scores"]] == [(0.1, False), (0.9, True)]
+    assert nobody["scores"] == []
+
+
+async def test_health_names_the_part_that_is_not_well(world):
+    async with world.client(key="") as client:
+        assert (await client.get("/health")).json()["status"] == "ok"
+
+
+async def test_a_mistake_of_ours_shows_no_details(world, monkeypatch):
+    def broken(*_arguments, **_names):
+        raise ValueError("hlk_secret")
+
+    monkeypatch.setattr(Events, "after", broken)
+    async with world.client() as client:
+        answer = await client.get("/events")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "hlk_secret" not in answer.text
