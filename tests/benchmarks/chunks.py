@@ -24,7 +24,7 @@ from shared.ids import device_id, fleet_id, sha256, tenant_id
 from shared.topics import chunk, chunks
 from simulations.bootstrap.debian import find
 from tests.benchmarks.figure import Figure, compare
-from tests.conftest import Certificates, Mosquitto
+from tests.real_broker import Certificates, Mosquitto
 
 COUNT = 200
 """50 MiB: the broker queues at most 64 MiB for one receiver and drops the rest, which devices ask for again."""

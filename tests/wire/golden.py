@@ -80,7 +80,8 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "renew-answer": enrolment.RenewAnswer(certificate=PEM),
     "refusal": enrolment.Refusal(code="refused", message="the token was used", hint="Ask for a new one."),
     "instruction": federation.Instruction(
-        task="activity", labels=50, form={"head.bias": (7,)}, round=3, seed=7, epochs=2, batch_size=16, learning_rate=0.05
+        task="activity", labels=50, form={"head.bias": (7,)}, round=3, seed=7,
+        epochs=2, batch_size=16, learning_rate=0.05,
     ),
     "moments-answer": federation.MomentsAnswer(training=500, holdout=150, count=50_000, total=[1.5], square=[2.5]),
     "ranges-answer": federation.RangesAnswer(ranges={"relu_1": (0.0, 6.5)}),
