@@ -35,7 +35,8 @@ def form(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[int, ...
 def pack_weights(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     """Encode as an uncompressed `.npz` that keeps the order of the tensors."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.ascontiguousarray(values, dtype="<f4") for name, values in weights.items()})
+    arrays = {name: np.ascontiguousarray(values, dtype="<f4") for name, values in weights.items()}
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy: a tensor could be called `allow_pickle`
     return buffer.getvalue()
 
 
