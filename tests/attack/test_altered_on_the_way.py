@@ -12,6 +12,7 @@ import pytest
 from shared import topics
 from shared.bundle import FleetDesired
 from shared.bus import Delivery
+from shared.errors import FaultError
 from shared.ids import tenant_id
 
 DEVICE = "device-a"
@@ -129,6 +130,25 @@ async def test_honest_metadata_after_a_replay_is_taken(world, until):
     await device.reconciler.reconcile_once()
     assert device.serving.serving == {"activity": "activity-3"}
     assert [status.stage.value for status in device.said if not status.model] == ["refused", "verified"]
+
+
+async def test_a_pending_release_is_not_blamed_for_a_replay(world, until):
+    device = world.device
+    old = dict(world.repository.files())["metadata/timestamp.json"]
+    device.serving.broken["activity-2"] = FaultError("no memory just now")
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    await device.reconciler.reconcile_once()
+    await world.coordinator.publish(f"{topics.tuf_all(TENANT)[:-1]}metadata/timestamp.json", old, retain=True)
+    await until(lambda: device.files.read("metadata/timestamp.json") == old)
+    device.serving.broken.clear()
+    device.reconciler._ended.clear()
+    await device.reconciler.reconcile_once()
+    assert "refused" not in device.stages("activity-2")
+    world.repository.renew()
+    await world.desire(activity="activity-2", other="")
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
 
 
 async def test_an_altered_manifest_is_refused(world):
