@@ -17,6 +17,9 @@ from shared.errors import FaultError
 BUSY_MS = 10_000
 """How long a writer waits for another one before it gives up."""
 
+WRITERS = 0x68_6C_64_62
+"""Key of the advisory lock that PostgreSQL's writers queue for."""
+
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # NORMAL lost every commit since the last checkpoint in a power cut
@@ -35,7 +38,7 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction that commits when the block ends and rolls back when it raises.
 
-        On SQLite it takes the writer's lock at once, so two writers queue instead of deadlocking half-way.
+        Writers queue: what one reads stays true until it commits, so counters and the audit chain need no retries.
 
         Raises:
             FaultError: the disk is full, the file is gone, or the server does not answer.
@@ -69,6 +72,8 @@ def open_database(url: str) -> Database:
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    elif engine.dialect.name == "postgresql":
+        _prepare_postgresql(engine)
     with _faults():
         migrate(engine)
     return Database(engine)
@@ -95,8 +100,20 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get("hinterland_read", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if _reads(connection) else "BEGIN IMMEDIATE")
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    """Have writers queue as they do on SQLite, by a lock that ends with the transaction."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if not _reads(connection):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+
+
+def _reads(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("hinterland_read", False))
 
 
 @contextmanager
