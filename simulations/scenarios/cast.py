@@ -89,14 +89,19 @@ def write_cast(data: Data, directory: Path, *, seed: int) -> Cast:
     """
     recordings = read_watch(data.watch)
     directories = {device: directory / device for device in (*WATCHES, CAMERA)}
-    streams, labels = {}, []
+    halves = {
+        device: shifted_stream(recordings, subject=subject, rotation=ASKEW, seed=seed)
+        for device, subject in SHIFTED.items()
+    }
+    labels = min(len(first) for first, _ in halves.values())  # the same number everywhere: a run names one
+    streams = {}
     for device, subject in SUBJECTS.items():
         parts = subject_parts(recordings, subject=subject, seed=seed)
         write_split(directories[device] / "activity", training=parts.training, holdout=parts.holdout)
-        if device in SHIFTED:
-            first, later = shifted_stream(recordings, subject=SHIFTED[device], rotation=ASKEW, seed=seed)
-            labels.append(len(first))
-            streams[device] = _shifted(directories[device], parts, first, later)
+        if device in halves:
+            first, later = halves[device]
+            labelled = Examples(first.x[:labels], first.y[:labels])
+            streams[device] = _shifted(directories[device], parts, labelled, later)
         else:
             streams[device] = _steady(directories[device], parts)
     shares = dirichlet_shares(
@@ -106,15 +111,15 @@ def write_cast(data: Data, directory: Path, *, seed: int) -> Cast:
         write_split(path / "fashion", training=share.training, holdout=share.holdout)
     fashion_stream = directories[CAMERA] / "fashion-stream.npz"
     np.savez(fashion_stream, x=fashion_test(data.fashion).x[:IMAGES])
-    return Cast(streams=streams, labels=min(labels), fashion_stream=fashion_stream, directories=directories)
+    return Cast(streams=streams, labels=labels, fashion_stream=fashion_stream, directories=directories)
 
 
 def _steady(directory: Path, parts: Parts) -> Stream:
     return _write(directory, [(OWN, parts.live)], loop=True)
 
 
-def _shifted(directory: Path, parts: Parts, first: Examples, later: Examples) -> Stream:
-    return _write(directory, [(OWN, parts.live), (LABELLED, first), *[(SHIFTED_PHASE, later)] * REPEATS], loop=False)
+def _shifted(directory: Path, parts: Parts, labelled: Examples, later: Examples) -> Stream:
+    return _write(directory, [(OWN, parts.live), (LABELLED, labelled), *[(SHIFTED_PHASE, later)] * REPEATS], loop=False)
 
 
 def _write(directory: Path, pieces: list[tuple[str, Examples]], *, loop: bool) -> Stream:

@@ -25,7 +25,7 @@ from simulations.progress import Bar, Narrator
 from simulations.report import page, table
 from simulations.report.record import LoopReport
 from simulations.scenarios import lines
-from simulations.scenarios.cast import CAMERA, GATES, SHIFTED, WARDS, WATCHES, Cast, write_cast
+from simulations.scenarios.cast import CAMERA, GATES, LABELLED, SHIFTED, WARDS, WATCHES, Cast, write_cast
 from simulations.scenarios.evidence import Evidence
 from simulations.scenarios.operator import Labeller, label_all
 from simulations.scenarios.verdict import Seen, compose
@@ -40,8 +40,8 @@ SENSOR, PICTURES, STREET = "wrist", "shop", "street"
 RATE = 8.0
 """Windows a second and watch: 16 times as fast as the movements were recorded (one window each two seconds)."""
 
-FPS = 4.0
-TELEMETRY_S, DRIFT_INPUTS = 2.0, 60
+FPS = 2.0
+TELEMETRY_S, DRIFT_INPUTS = 2.0, 50
 AFTER_WINDOWS = 150
 """Labelled windows of the shifted devices, answered by the new release, on which the last figure rests."""
 
@@ -59,6 +59,8 @@ class Story:
     labellers: dict[str, Labeller] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     telemetry: api.TelemetrySummary | None = None
+    looked: float = 0.0
+    """When the telemetry was last read, Unix seconds."""
 
     @property
     def watch(self) -> Watch:
@@ -70,13 +72,16 @@ class Story:
         self.seen.append(Seen(name=name, at=time.time(), evidence=evidence))
 
     def operate(self) -> None:
-        """Read the devices' telemetry once, and label what is due."""
-        self.telemetry = summary = self.world.client.telemetry()
+        """Read the devices' telemetry, and label what is due; no more often than devices report."""
+        if self.telemetry is not None and time.time() - self.looked < TELEMETRY_S:
+            return
+        self.telemetry, self.looked = self.world.client.telemetry(), time.time()
+        summary = self.telemetry
         inferred: Counter[str] = Counter()
         for view in summary.inference:
             if view.pipeline == SENSOR:
                 inferred[view.device] += view.processed + view.errors
-        label_all(self.labellers, inferred, at=time.time())
+        label_all(self.labellers, inferred, at=self.looked)
 
 
 def play(data: Data, *, state: Path, report: Path, seed: int, port_base: int, console: Console) -> LoopReport:
@@ -93,17 +98,7 @@ def play(data: Data, *, state: Path, report: Path, seed: int, port_base: int, co
         with _world(world_dir, port_base, narrator) as world:
             cast = write_cast(data, world_dir / "cast", seed=seed)
             story = Story(world=world, cast=cast, data=data, seed=seed, began=began, narrator=narrator)
-            for stage in (
-                _enrol,
-                _import_detector,
-                _train,
-                _roll_out,
-                _infer,
-                _drift,
-                _retrain,
-                _recover,
-                _second_family,
-            ):
+            for stage in STAGES:
                 stage(story)
             record = _conclude(story)
     _write(record, report, picture=world_dir / "snapshot.jpg")
@@ -163,7 +158,7 @@ def _import_detector(story: Story) -> None:
 
 def _train(story: Story) -> None:
     run = story.world.client.start_run(api.RunRequest(model=lines.ACTIVITY, reason="first model of the fleet"))
-    done = _follow_run(story, run.id, label="federated run 1: activity", rounds=8)
+    done = _follow_run(story, run.id, label="federated run 1: activity", rounds=6)
     _note_run(story, done, "trained", "judged")
 
 
@@ -207,7 +202,7 @@ def _retrain(story: Story) -> None:
 
     with story.narrator.stage("labels come in, the coordinator orders a run", total=len(SHIFTED)) as bar:
         story.watch.until("a run ordered by drift", lambda: ordered(bar), within_s=120)
-    done = _follow_run(story, name, label="federated run 2: with the shifted devices' labels", rounds=6)
+    done = _follow_run(story, name, label="federated run 2: with the shifted devices' labels", rounds=5)
     if done.cause != "drift":
         raise FaultError(f"{name} was not started by drift but by {done.cause}")
     _note_run(story, done, "retrained")
@@ -228,10 +223,14 @@ def _recover(story: Story) -> None:
         story.watch.until("labelled windows under the new release", lambda: labelled(bar), within_s=120)
 
 
-def _second_family(story: Story) -> None:
+def _begin_second_family(story: Story) -> None:
+    """Its clients train while the watches go on inferring."""
     request = api.RunRequest(model=lines.FASHION, reason="second model family", devices=[*WATCHES, CAMERA])
-    run = story.world.client.start_run(request)
-    done = _follow_run(story, run.id, label="federated run: Fashion-MNIST", rounds=2)
+    story.world.client.start_run(request)
+
+
+def _finish_second_family(story: Story) -> None:
+    done = _follow_run(story, f"{lines.FASHION}-run-1", label="federated run: Fashion-MNIST", rounds=2)
     _note_run(story, done, "second family trained")
     _follow_rollout(story, f"{lines.FASHION}-1", "second family activated")
 
@@ -251,7 +250,17 @@ def _conclude(story: Story) -> LoopReport:
         began=story.began,
     )
     written = sum(_records_written(story.world.directory / device) for device in (*WATCHES, CAMERA))
-    return compose(evidence, story.seen, seed=story.seed, written=written, ended=time.time())
+    shifts = [
+        story.labellers[device].last_before(story.cast.streams[device].phases.index(LABELLED)) for device in SHIFTED
+    ]
+    return compose(
+        evidence,
+        story.seen,
+        seed=story.seed,
+        written=written,
+        shifted=min((at for at in shifts if at is not None), default=story.began),
+        ended=time.time(),
+    )
 
 
 def _records_written(device: Path) -> int:
@@ -296,8 +305,9 @@ def _follow_rollout(story: Story, release: str, *names: str) -> None:
     with story.narrator.stage(f"rollout of {release}: canary, then the rest") as bar:
         story.watch.until(f"the rollout of {release}", lambda: over(bar), within_s=120)
     signed = client.release(release)
+    keys = ", ".join(key[:12] for key in signed.signers)
     for name in names:
-        story.note(name, f"{release}, manifest {signed.digest[:12]}, signed by {', '.join(signed.signers)}")
+        story.note(name, f"{release}, manifest {signed.digest[:12]}, signed by key {keys}")
 
 
 def _spec(story: Story, device: str) -> AgentSpec:
@@ -337,5 +347,16 @@ def _write(record: LoopReport, directory: Path, *, picture: Path) -> None:
         shutil.copy(picture, directory / "detections.jpg")
 
 
-STAGES = (_enrol, _import_detector, _train, _roll_out, _infer, _drift, _retrain, _recover, _second_family)
+STAGES = (
+    _enrol,
+    _import_detector,
+    _train,
+    _roll_out,
+    _begin_second_family,
+    _infer,
+    _drift,
+    _finish_second_family,
+    _retrain,
+    _recover,
+)
 """The story in its order."""

@@ -28,8 +28,11 @@ class Labeller:
 
     def observe(self, inferred: int, *, at: float) -> None:
         """Take note that the device has reported `inferred` windows so far."""
-        if not self._seen or inferred > self._seen[-1][1]:
-            self._seen.append((at, inferred))
+        self._seen.append((at, inferred))
+
+    def last_before(self, index: int) -> float | None:
+        """When the device was last known not to have inferred window `index` yet; None if it was never asked before."""
+        return max((at for at, count in self._seen if count <= index), default=None)
 
     def label_once(self, *, at: float) -> int:
         """Drop the labels that are due into the inbox; return how many."""

@@ -40,7 +40,9 @@ class Seen:
     evidence: str
 
 
-def compose(evidence: Evidence, seen: Sequence[Seen], *, seed: int, written: int, ended: float) -> record.LoopReport:
+def compose(
+    evidence: Evidence, seen: Sequence[Seen], *, seed: int, written: int, shifted: float, ended: float
+) -> record.LoopReport:
     """The record of a whole run.
 
     Args:
@@ -48,6 +50,7 @@ def compose(evidence: Evidence, seen: Sequence[Seen], *, seed: int, written: int
         seen: stages in the order they were observed.
         seed: of the scenario.
         written: records that the devices' outboxes say they wrote.
+        shifted: when no device had met its shift yet, for the last time, Unix seconds.
         ended: Unix seconds.
     """
     accuracy = read.accuracy(
@@ -73,7 +76,7 @@ def compose(evidence: Evidence, seen: Sequence[Seen], *, seed: int, written: int
         accuracy=accuracy,
         releases=read.releases(evidence),
         inference=read.inference(evidence, windows=(lines.ACTIVITY, lines.FASHION), frames=(lines.DETECTION,)),
-        drift=drift(evidence),
+        drift=drift(evidence, shifted=shifted),
         telemetry=telemetry,
         accuracy_over_time=read.accuracy_over_time(evidence, model=lines.ACTIVITY),
         drift_over_time=read.drift_over_time(evidence, model=lines.ACTIVITY),
@@ -83,20 +86,19 @@ def compose(evidence: Evidence, seen: Sequence[Seen], *, seed: int, written: int
     )
 
 
-def drift(evidence: Evidence) -> record.Drift:
-    """The alarm, measured from the first shifted window that telemetry reported."""
-    shifted = [
-        p.at for p in evidence.telemetry.accuracy if p.device in SHIFTED and p.phase in (LABELLED, SHIFTED_PHASE)
-    ]
-    began = min(shifted, default=evidence.began)
-    alarms = [e for e in evidence.events if e.kind == "drift.alarm" and e.subject in SHIFTED]
-    raised = max((e.at for e in alarms), default=began)
-    scores = [s.score for s in evidence.drift.scores if s.device in SHIFTED and s.alarm and s.at <= raised + 1]
+def drift(evidence: Evidence, *, shifted: float) -> record.Drift:
+    """The alarms, each device's first after the shift; the delay is the slowest device's."""
+    first: dict[str, float] = {}
+    for event in evidence.events:
+        if event.kind == "drift.alarm" and event.subject in SHIFTED and event.at >= shifted:
+            first.setdefault(event.subject, event.at)
+    raised = max(first.values(), default=shifted)
+    scores = [s.score for s in evidence.drift.scores if s.device in first and s.at <= first[s.device] + 1]
     return record.Drift(
-        detected_after_s=raised - began,
+        detected_after_s=raised - shifted,
         score=max(scores, default=0.0),
         threshold=evidence.drift.thresholds.get(lines.ACTIVITY, 0.0),
-        devices=sorted({e.subject for e in alarms}),
+        devices=sorted(first),
         shift=SHIFT_IN_WORDS,
     )
 
