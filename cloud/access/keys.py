@@ -6,6 +6,7 @@ import secrets
 
 import msgspec
 
+from cloud.audit.log import AuditLog
 from cloud.store.database import Database
 from cloud.store.keys import ApiKey, ApiKeys
 from shared.errors import RefusedError
@@ -46,12 +47,19 @@ def digest(key: str) -> Digest:
 def create(database: Database, name: str, *, at: float) -> str:
     """Make a key for `name` and return it; it cannot be shown again.
 
+    Only whoever has the coordinator's directory can do this, which is what the audit log says.
+
     Raises:
         ContractError: not a name.
+        RefusedError: there is a key of that name.
     """
     key = new_key()
+    row = ApiKey(digest=digest(key), name=check_name(name, kind="key name"), created_at=at)
     with database.write() as connection:
-        ApiKeys(connection).add(ApiKey(digest=digest(key), name=check_name(name, kind="key name"), created_at=at))
+        if any(held.name == name for held in ApiKeys(connection).all()):
+            raise RefusedError(f"there is a key of {name!r} already", hint="Choose another name.")
+        ApiKeys(connection).add(row)
+        AuditLog(connection).add(at=at, actor="host", action="key.create", subject=name)
     return key
 
 

@@ -3,7 +3,9 @@
 import pytest
 
 from cloud.access.keys import UnauthenticatedError, authenticate, create
+from cloud.audit.log import AuditLog
 from cloud.store.keys import ApiKeys
+from shared.errors import RefusedError
 
 
 def test_a_key_names_its_owner_and_is_not_kept(database, tmp_path):
@@ -28,3 +30,11 @@ def test_a_revoked_key_is_unknown(database):
         assert not ApiKeys(connection).revoke("ann", at=2.0)
     with pytest.raises(UnauthenticatedError):
         authenticate(database, f"Bearer {key}")
+
+
+def test_a_key_is_on_record_and_its_name_is_taken(database):
+    create(database, "ann", at=1.0)
+    with pytest.raises(RefusedError, match="already"):
+        create(database, "ann", at=2.0)
+    with database.read() as connection:
+        assert [(row.action, row.subject) for row in AuditLog(connection).rows()] == [("key.create", "ann")]

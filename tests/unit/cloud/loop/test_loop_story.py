@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cloud.audit.log import AuditLog
+from cloud.loop.orders import order_rollout
 from cloud.rollout.advance import RolloutState
 from cloud.store.events import Events
 from cloud.store.releases import Releases
@@ -14,6 +15,7 @@ from cloud.store.runs import Runs, RunState
 from cloud.training.events import RunFailed
 from cloud.training.ledger import RunLedger
 from cloud.training.spec import read_spec
+from shared.api import RolloutRequest
 from shared.audit import verify
 from shared.errors import RefusedError
 from shared.messages import Stage
@@ -176,3 +178,20 @@ def story():
     yield from turn * 2
     yield lambda s: s.clock.advance(6)
     yield from turn * 3
+
+
+def test_a_rollout_waits_for_the_signature_of_its_release(stations):
+    stations.order()
+    stations.settle(2)
+    stations.play_job(RUN)
+    stations.runs.turn()
+    stations.runs.turn()
+    with stations.database.write() as connection:
+        request = RolloutRequest(release="activity-1", fleet="wards")
+        order_rollout(connection, request, fleet="wards", at=stations.clock.now(), by="test")
+    stations.rollouts.turn()
+    stations.rollouts.sign()
+    assert rollout(stations, "activity-1-wards").state is RolloutState.PENDING
+    stations.publication.turn()
+    stations.rollouts.turn()
+    assert rollout(stations, "activity-1-wards").state is RolloutState.OPEN
