@@ -116,13 +116,15 @@ class Agent:
             await asyncio.sleep(RENEWAL_S)
 
     async def _drain(self) -> None:
+        """Give the last records a chance to be acknowledged, as long as there is somebody to do so."""
         with suppress(HinterlandError, TimeoutError):
             await self.speaker.flush()
             async with asyncio.timeout(DRAIN_S):
-                while any(  # noqa: ASYNC110 - the outbox is emptied from a thread, which no event reaches
-                    self.outbox.ledger(channel).pending for channel in CHANNELS
-                ):
+                while self.bus.connected and self._unacknowledged():  # noqa: ASYNC110 - a thread empties the outbox
                     await asyncio.sleep(0.05)
+
+    def _unacknowledged(self) -> int:
+        return sum(self.outbox.ledger(channel).pending for channel in CHANNELS)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

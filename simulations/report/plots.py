@@ -84,7 +84,8 @@ def rounds(report: LoopReport) -> str:
         right.plot(numbers, [each.loss for each in series], marker="o", markersize=3, color=colour, label=run)
     left.set(xlabel="round", ylabel="hold-out accuracy", ylim=(0, 1.05))
     right.set(xlabel="round", ylabel="training loss", ylim=(0, None))
-    left.legend(loc="lower right", fontsize=8)
+    if by_run:
+        left.legend(loc="lower right", fontsize=8)
     return _svg(figure)
 
 
@@ -146,7 +147,10 @@ def _canvas(*, height: float) -> tuple[Any, Any]:
 
 def _legend_above(axes: Any) -> None:
     """Where it covers no data."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, fontsize=8, borderaxespad=0.2, columnspacing=1.2)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, fontsize=8, borderaxespad=0.2, columnspacing=1.2
+        )
 
 
 def _colours() -> Iterable[str]:
