@@ -7,8 +7,9 @@ from edge.update.journal import Entry
 from edge.update.resume import MAX_STARTS
 from edge.update.serving import MemoryServing
 from edge.update.slots import Slots
+from shared.codec import unpack
 from shared.errors import FaultError
-from shared.messages import Stage
+from shared.messages import Stage, Want
 
 ONE, TWO = Random(1).randbytes(300_000), Random(2).randbytes(300_000)
 
@@ -127,28 +128,35 @@ async def test_a_crash_after_the_pointer_was_switched_is_a_commit(world):
 
 
 async def test_an_unfinished_download_goes_on_where_it_stopped(world, running, until):
-    device = world.device
-    world.broker.on_the_way = lambda receiver, delivery: (
-        [] if "/blob/" in delivery.topic and delivery.topic.endswith("/2") else [delivery]
-    )
+    device, wanted = world.device, []
+
+    def watched(_receiver, delivery):
+        if delivery.topic.endswith("/up/want"):
+            wanted.append(unpack(delivery.payload, Want).indices)
+        return [delivery]
+
+    def losing(receiver, delivery):
+        return [] if delivery.topic.endswith("/2") else watched(receiver, delivery)
+
+    world.broker.on_the_way = losing
     device.restart()
     await device.reconciler.resume()
     async with running(*world.parts):
         world.release(3, Random(3).randbytes(1_000_000))
         await world.desire(activity="activity-3")
         attempt = asyncio.create_task(device.reconciler.reconcile_once())
-        await until(lambda: world.server.published >= 5)
+        await until(lambda: [2] in wanted)
         attempt.cancel()
         await asyncio.gather(attempt, return_exceptions=True)
         assert device.parts.journal.entry("activity").stage is Stage.DOWNLOADING
-        world.broker.on_the_way = lambda _receiver, delivery: [delivery]
+        world.broker.on_the_way = watched
+        wanted.clear()
         device.restart()
         await device.reconciler.resume()
         await world.publish()
-        before = world.server.published
         await device.reconciler.reconcile_once()
     assert device.serving.serving == {"activity": "activity-3"}
-    assert world.server.published - before == 1
+    assert set(map(tuple, wanted)) == {(2,)}
 
 
 async def test_a_release_that_ends_the_agent_at_each_start_gives_way(world):
