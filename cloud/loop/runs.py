@@ -47,15 +47,19 @@ class RunKeeper:
     """Job processes started for one run before it is given up."""
 
     def turn(self) -> None:
-        """Bring every open run one step on.
+        """Bring every open run one step on; one whose files are broken is given up and holds nobody else up.
 
         Raises:
-            HinterlandError: a part failed; the next turn tries again.
+            FaultError: the disk or the database failed; the next turn tries again.
         """
         with self.database.read() as connection:
             open_runs = Runs(connection).open()
         for run in open_runs:
-            self._step(run)
+            try:
+                self._step(run)
+            except ContractError as error:
+                self.jobs.stop(self.directory / run.id)
+                self._give_up(run, str(error))
 
     def _step(self, run: Run) -> None:
         match run.state:

@@ -120,6 +120,25 @@ def test_a_failure_that_another_attempt_cannot_mend_ends_the_run(stations):
     assert stations.jobs.started == [RUN]
 
 
+def test_a_run_whose_ledger_is_broken_is_given_up(stations):
+    stations.order()
+    stations.settle(2)
+    (stations.directory / "runs" / RUN / "events.jsonl").write_text("nonsense\n")
+    stations.settle(2)
+    assert run(stations).state is RunState.FAILED
+    assert stations.jobs.alive == set()
+
+
+def test_a_file_that_is_not_the_judged_one_is_not_released(stations):
+    stations.order()
+    stations.settle(2)
+    stations.play_job(RUN)
+    (stations.directory / "runs" / RUN / "cpu-int8.onnx").write_bytes(b"other")
+    stations.settle()
+    assert run(stations).state is RunState.FAILED
+    assert stations.read(lambda connection: Releases(connection).all()) == []
+
+
 def test_a_second_run_starts_from_the_serving_model_and_is_compared_with_it(stations):
     stations.release_one()
     stations.order(start=RUN, labels={"watch-1": 30})
