@@ -23,6 +23,7 @@ class Process:
         self._argv = list(argv)
         self._log = logs / f"{name}.log"
         self._env = {**os.environ, **(env or {})}
+        self._env.pop("PYTHONDONTWRITEBYTECODE", None)  # a dozen processes that each compile everything take minutes
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
