@@ -17,9 +17,9 @@ from typing import Any, Self, TypeVar
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from flwr.app import Message
+from flwr.app import Message, Metadata
 from flwr.app.message import remove_content_from_message
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
+from flwr.common.constant import HEARTBEAT_MIN_INTERVAL
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -28,6 +28,7 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
@@ -51,8 +52,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-HEARTBEAT_S = HEARTBEAT_DEFAULT_INTERVAL / 3
-"""SuperLink counts a node as gone after twice the interval it announced."""
+ANNOUNCED_S = HEARTBEAT_MIN_INTERVAL
+"""SuperLink counts a node as gone after twice this: the sooner, the sooner a round stops waiting for it."""
+
+HEARTBEAT_S = ANNOUNCED_S / 2.5
 
 _AWAY = frozenset({429, 502, 503, 504})
 
@@ -60,8 +63,15 @@ _AWAY = frozenset({429, 502, 503, 504})
 class FleetConnection:
     """An active node; a context manager that says goodbye at the end."""
 
-    def __init__(self, address: str, *, ca: Path, key: Path) -> None:
+    def __init__(self, address: str, *, ca: Path, key: Path, known: int | None = None) -> None:
         """Connect to `host:port` and become active as the node that holds `key` (PEM, a NIST curve).
+
+        Args:
+            address: of the SuperLink.
+            ca: PEM certificates that may sign its own.
+            key: PEM private key.
+            known: the node's id, if it was active before. SuperLink activates no node that it still counts as
+                active, so one that left without a goodbye must know who it was.
 
         Raises:
             FaultError: the key or the CA file cannot be read.
@@ -73,10 +83,7 @@ class FleetConnection:
         self._client = FleetHttpClient.from_server_address(address, False, authorities, [signing])
         self._silent = threading.Event()
         try:
-            request = ActivateNodeRequest(
-                public_key=public_key_to_bytes(private.public_key()), heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL
-            )
-            self.node = int(_call(self._client.ActivateNode, request).node_id)
+            self.node = self._activate(public_key_to_bytes(private.public_key()), known)
         except BaseException:
             self._client.close()
             raise
@@ -93,7 +100,10 @@ class FleetConnection:
     ) -> None:
         self._silent.set()
         try:
-            self._client.DeactivateNode(DeactivateNodeRequest(node_id=self.node))
+            if error is None or isinstance(error, SystemExit):
+                # only when leaving for good: SuperLink answers for an inactive node that it is not to be had,
+                # and after an error this one is back in a moment
+                self._client.DeactivateNode(DeactivateNodeRequest(node_id=self.node))
         except (httpx.HTTPError, RuntimeError) as goodbye:
             log.debug("no goodbye: %s", goodbye)
         finally:
@@ -102,27 +112,35 @@ class FleetConnection:
     def receive(self) -> Message | None:
         """Fetch the next message with all its content, or None when there is none.
 
+        A message whose run ended on its way here is none.
+
         Raises:
             TransportError: the SuperLink does not answer.
-            RefusedError: it refuses this node, or the message is gone.
+            RefusedError: it refuses this node.
         """
         answer = _call(self._client.PullMessages, PullMessagesRequest(node=self._self))
         if not answer.messages_list:
             return None
-        header = message_from_proto(answer.messages_list[0])
-        run = header.metadata.run_id
+        try:
+            return self._fetch(message_from_proto(answer.messages_list[0]).metadata, answer.message_object_trees[0])
+        except RefusedError as error:
+            log.info("a message could not be fetched: %s", error)
+            return None
+
+    def _fetch(self, header: Metadata, tree: ObjectTree) -> Message:
         pulled: dict[str, bytes] = {}
+        pull = make_pull_object_fn_protobuf(self._client.PullObject, self._self, header.run_id)
+        confirm = make_confirm_message_received_fn_protobuf(
+            self._client.ConfirmMessageReceived, self._self, header.run_id
+        )
         message: Message = _call(
-            lambda tree: pull_and_inflate_object_from_tree(
-                tree,
-                self._remembering(make_pull_object_fn_protobuf(self._client.PullObject, self._self, run), pulled),
-                make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._self, run),
-                return_type=Message,
+            lambda objects: pull_and_inflate_object_from_tree(
+                objects, self._remembering(pull, pulled), confirm, return_type=Message
             ),
-            answer.message_object_trees[0],
+            tree,
         )
         self._last = pulled
-        message.metadata.__dict__["_message_id"] = header.metadata.message_id
+        message.metadata.__dict__["_message_id"] = header.message_id
         return message
 
     def reply(self, message: Message, *, seconds: float) -> None:
@@ -148,6 +166,22 @@ class FleetConnection:
             wanted = set(answer.objects_to_push)
             _call(lambda contents: push_objects(contents, push, object_ids_to_push=wanted), objects)
 
+    def _activate(self, public_key: bytes, known: int | None) -> int:
+        request = ActivateNodeRequest(public_key=public_key, heartbeat_interval=ANNOUNCED_S)
+        try:
+            return int(_call(self._client.ActivateNode, request).node_id)
+        except RefusedError:
+            if known is None or not self._is_active(known):
+                raise
+            return known
+
+    def _is_active(self, node: int) -> bool:
+        request = SendNodeHeartbeatRequest(node=Node(node_id=node), heartbeat_interval=ANNOUNCED_S)
+        try:
+            return bool(_call(self._client.SendNodeHeartbeat, request).success)
+        except RefusedError:
+            return False
+
     def _remembering(self, pull: Callable[[str], bytes], pulled: dict[str, bytes]) -> Callable[[str], bytes]:
         """Fetch only what the last message did not bring: the weights to evaluate are those to train on next.
 
@@ -161,7 +195,7 @@ class FleetConnection:
         return fetch
 
     def _beat(self) -> None:
-        request = SendNodeHeartbeatRequest(node=self._self, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL)
+        request = SendNodeHeartbeatRequest(node=self._self, heartbeat_interval=ANNOUNCED_S)
         while not self._silent.wait(HEARTBEAT_S):
             try:
                 self._client.SendNodeHeartbeat(request)

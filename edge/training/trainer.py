@@ -25,12 +25,16 @@ from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
 from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
+from shared.durable import read_if_present, write_atomic
 from shared.errors import RefusedError, TransportError
 
 log = logging.getLogger(__name__)
 
 BUSY_POLL_S = 0.2
 """Pause between two looks for a message while a run goes on: a round of a small model takes a second."""
+
+NODE = "node"
+"""File in the data directory with this node's id at the SuperLink, for the next process."""
 
 IDLE_POLL_S = 1.0
 IDLE_AFTER_S = 20.0
@@ -83,8 +87,11 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
     _warm_up()
     while alive():
         try:
-            with FleetConnection(settings.superlink, ca=settings.ca, key=settings.key) as connection:
+            with FleetConnection(
+                settings.superlink, ca=settings.ca, key=settings.key, known=_known_node(settings)
+            ) as connection:
                 log.info("%s listens as node %d", settings.device, connection.node)
+                write_atomic(settings.data / NODE, str(connection.node).encode())
                 _serve(connection, app, unsent=unsent, clock=clock, alive=alive, backoff=backoff)
         except (TransportError, RefusedError) as error:
             pause = backoff.next()
@@ -131,6 +138,11 @@ def _serve(
             last = clock.monotonic()
         else:
             time.sleep(BUSY_POLL_S if clock.monotonic() - last < IDLE_AFTER_S else IDLE_POLL_S)
+
+
+def _known_node(settings: TrainerSettings) -> int | None:
+    text = read_if_present(settings.data / NODE) or b""
+    return int(text) if text.isdigit() else None
 
 
 def _warm_up() -> None:

@@ -28,9 +28,7 @@ def make_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """Make a P-256 key, as a device does, and write it."""
     key = ec.generate_private_key(ec.SECP256R1())
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return key
 
@@ -102,7 +100,7 @@ class Federation:
             f" key=t / 'server.key', ca=t / 'ca.pem', database=Path({str(self.directory / 'superlink.sqlite')!r}),"
             f" control_token={TOKEN!r}))",
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 if httpx.get(f"https://127.0.0.1:{self.port}/health", verify=self.trust()).status_code == 200:
@@ -164,6 +162,11 @@ class Federation:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
 
     def _start(self, name: str, code: str) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as log:
