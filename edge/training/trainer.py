@@ -31,14 +31,16 @@ from shared.errors import RefusedError, TransportError
 log = logging.getLogger(__name__)
 
 BUSY_POLL_S = 0.2
-"""Pause between two looks for a message while a run goes on: a round of a small model takes a second."""
+"""Least pause between two looks for a message: a round of a small model takes a second."""
 
 NODE = "node"
 """File in the data directory with this node's id at the SuperLink, for the next process."""
 
-IDLE_POLL_S = 1.0
-IDLE_AFTER_S = 20.0
-"""Without a message for so long, the pace is the idle one."""
+IDLE_POLL_S = 1.5
+"""Most: each look costs the SuperLink some milliseconds, and there may be thousands of devices."""
+
+SILENCE_SHARE = 0.2
+"""Pause as a share of the silence so far: waiting grows by no more than this, and the looks become few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +139,12 @@ def _serve(
         if served:
             last = clock.monotonic()
         else:
-            time.sleep(BUSY_POLL_S if clock.monotonic() - last < IDLE_AFTER_S else IDLE_POLL_S)
+            time.sleep(poll_pause(clock.monotonic() - last))
+
+
+def poll_pause(silence_s: float) -> float:
+    """Seconds until the next look, `silence_s` seconds after the last message."""
+    return min(IDLE_POLL_S, max(BUSY_POLL_S, SILENCE_SHARE * silence_s))
 
 
 def _known_node(settings: TrainerSettings) -> int | None:

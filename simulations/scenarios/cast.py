@@ -30,16 +30,16 @@ WARDS, GATES = "wards", "gates"
 CANARY = "watch-1"
 """Not one of the shifted devices: a canary should be an ordinary device."""
 
-SUBJECTS = {"watch-1": 0, "watch-2": 6, "watch-3": 7, "watch-4": 4, "watch-5": 5}
+SUBJECTS = {"watch-1": 4, "watch-2": 6, "watch-3": 9, "watch-4": 5, "watch-5": 7}
 """Device → the person who wears it first."""
 
-SHIFTED = {"watch-4": 8, "watch-5": 9}
+SHIFTED = {"watch-4": 8, "watch-5": 0}
 """Device → the new wearer, a person whose movements nobody has trained on."""
 
-ASKEW = mount(roll=90.0, yaw=60.0)
+ASKEW = mount(yaw=90.0)
 SHIFT_IN_WORDS = (
     "On watch-4 and watch-5 another person, whose movements no device has trained on, wears the sensor, and it is "
-    "mounted askew: turned by 90° about the arm and by 60° about the dial's normal."
+    "mounted askew: turned by 90° about the dial's normal."
 )
 
 OWN, LABELLED, SHIFTED_PHASE = "own", "shifted-labelled", "shifted"
