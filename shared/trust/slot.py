@@ -23,6 +23,7 @@ from shared.ids import sha256
 from shared.trust.names import MANIFEST
 
 SEAL = "slot.json"
+FORMAT = 1
 
 MAX_JSON = 4 << 20
 """Bytes of `slot.json` or `manifest.json` that are read."""
@@ -40,7 +41,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str
     """Digest of `manifest.json`."""
 
-    format: int = 1
+    format: int = FORMAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ def _decode_seal(data: bytes, slot: str) -> Seal:
         seal = msgspec.json.decode(data, type=Seal)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TrustError(f"slot {slot}: {SEAL} is damaged: {error}") from error
-    if _encode_seal(seal) != data:
+    if seal.format != FORMAT or _encode_seal(seal) != data:
         raise TrustError(f"slot {slot}: {SEAL} was altered")  # a decoder forgives what a seal must not
     return seal
 
