@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,12 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from cloud.devices.broker import Grant
     from simulations.broker import Broker
     from tests.real_broker import Certificates, Mosquitto
     from tests.update_world import UpdateWorld
+
+# A busy machine is slow, which is no fault of the code. CI repeats the same examples; elsewhere new ones are tried.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 Until = Callable[..., Awaitable[None]]
 Running = Callable[..., AbstractAsyncContextManager[None]]
