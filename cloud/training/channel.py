@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,12 +20,13 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, Pus
 from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest as Heartbeat
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.retry import RetryInvoker, exponential
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
+from flwr.superlink.grid import HttpGrid, http_grid
 
 from cloud.training.control import Bearer, SuperLinkAddress
 from shared.errors import TransportError
@@ -37,6 +39,11 @@ SLICE = 8
 
 PATIENCE_S = 60.0
 """How long a call is tried again while the SuperLink is away: it restarts in seconds and keeps its runs."""
+
+UNAVAILABLE_S = 0.03
+"""First pause when a reply's content is still on its way. Flower's own second is most of a round."""
+
+http_grid.pull_objects = partial(pull_objects, initial_backoff=UNAVAILABLE_S)  # `HttpGrid` takes no such argument
 
 _AWAY = frozenset({502, 503, 504})
 

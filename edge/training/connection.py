@@ -57,6 +57,9 @@ ANNOUNCED_S = HEARTBEAT_MIN_INTERVAL
 
 HEARTBEAT_S = ANNOUNCED_S / 2.5
 
+UNAVAILABLE_S = 0.03
+"""First pause when a message's content is still on its way. Flower's own second is most of a round."""
+
 _AWAY = frozenset({429, 502, 503, 504})
 
 
@@ -135,7 +138,11 @@ class FleetConnection:
         )
         message: Message = _call(
             lambda objects: pull_and_inflate_object_from_tree(
-                objects, self._remembering(pull, pulled), confirm, return_type=Message
+                objects,
+                self._remembering(pull, pulled),
+                confirm,
+                return_type=Message,
+                initial_backoff=UNAVAILABLE_S,
             ),
             tree,
         )

@@ -24,7 +24,7 @@ def activity(*, seed: int, labels: int) -> ModelLine:
         name=ACTIVITY,
         task=ACTIVITY,
         schema=_schema(ACTIVITY),
-        rounds=6,
+        rounds=5,
         recipe=LocalRecipe(epochs=4, batch_size=32, learning_rate=0.05),
         seed=seed,
         min_devices=4,
@@ -34,7 +34,7 @@ def activity(*, seed: int, labels: int) -> ModelLine:
         soak_s=SOAK_S,
         deadline_s=60.0,
         watch=Policy(threshold=0.8, clear=0.6),
-        retrain=Retrain(devices=len(SHIFTED), labels=labels, rounds=5, cooldown_s=60.0, patience_s=120.0),
+        retrain=Retrain(devices=len(SHIFTED), labels=labels, rounds=4, cooldown_s=60.0, patience_s=120.0),
     )
 
 

@@ -37,8 +37,8 @@ from simulations.world.world import World
 SENSOR, PICTURES, STREET = "wrist", "shop", "street"
 """Names of the pipelines."""
 
-RATE = 8.0
-"""Windows a second and watch: 16 times as fast as the movements were recorded (one window each two seconds)."""
+RATE = 10.0
+"""Windows a second and watch: ten times as fast as they were recorded, one window a second."""
 
 FPS = 2.0
 TELEMETRY_S, DRIFT_INPUTS = 2.0, 50
@@ -158,7 +158,7 @@ def _import_detector(story: Story) -> None:
 
 def _train(story: Story) -> None:
     run = story.world.client.start_run(api.RunRequest(model=lines.ACTIVITY, reason="first model of the fleet"))
-    done = _follow_run(story, run.id, label="federated run 1: activity", rounds=6)
+    done = _follow_run(story, run.id, label="federated run 1: activity", rounds=5)
     _note_run(story, done, "trained", "judged")
 
 
@@ -202,7 +202,7 @@ def _retrain(story: Story) -> None:
 
     with story.narrator.stage("labels come in, the coordinator orders a run", total=len(SHIFTED)) as bar:
         story.watch.until("a run ordered by drift", lambda: ordered(bar), within_s=120)
-    done = _follow_run(story, name, label="federated run 2: with the shifted devices' labels", rounds=5)
+    done = _follow_run(story, name, label="federated run 2: with the shifted devices' labels", rounds=4)
     if done.cause != "drift":
         raise FaultError(f"{name} was not started by drift but by {done.cause}")
     _note_run(story, done, "retrained")
