@@ -120,4 +120,6 @@ class Loop:
             self._woken.clear()
             await self._turn.reconcile_once()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._every_s)
+                # not `wait_for`, which on Python 3.11 can lose a cancellation that comes as the wait ends
+                async with asyncio.timeout(self._every_s):
+                    await self._woken.wait()

@@ -55,7 +55,8 @@ async def _listen(endpoint: Endpoint, topic: str, *, seconds: float, count: int)
     bus.on(topic, show)
     session = asyncio.create_task(bus.run(), name="bus")
     try:
-        await asyncio.wait_for(done.wait(), seconds or None)
+        async with asyncio.timeout(seconds or None):
+            await done.wait()
     except TimeoutError:
         pass
     finally:
