@@ -19,6 +19,7 @@ from cloud.store.database import Database
 from cloud.store.drift import DriftRow, DriftScoreRow, DriftStore
 from cloud.store.events import Events
 from cloud.store.lines import Lines
+from cloud.store.releases import Releases
 from cloud.store.reports import statuses
 from cloud.store.rollouts import Rollouts
 from cloud.store.runs import OPEN, Run, Runs, RunState
@@ -69,7 +70,7 @@ class DriftKeeper:
         before = store.state(row.device, row.model, row.release)
         try:
             report = unpack(row.body, DriftReport)
-            fallback = None if before.reference or report.reference else _fleet_reference(store, row)
+            fallback = None if before.reference or report.reference else _fleet_reference(connection, row)
             after, score = observe(before, report, policy, at=row.received_at, fallback=fallback)
         except ContractError as error:
             log.warning("a drift report of %s is left out: %s", row.device, error)
@@ -127,11 +128,23 @@ def _last_released(connection: Connection, model: str) -> Run | None:
     return done[-1] if done else None
 
 
-def _fleet_reference(store: DriftStore, row: DriftRow) -> Summary | None:
-    """The reference of all devices that sent one, for a device without training data of its own."""
-    states = [state for state in store.states(model=row.model) if state.release == row.release]
+def _fleet_reference(connection: Connection, row: DriftRow) -> Summary | None:
+    """The reference of all devices that sent one, for a device without training data of its own.
+
+    A device that trained this release is not held against the others: people differ, and its own reference comes.
+    """
+    if row.device in _trained(connection, row.release):
+        return None
+    states = [state for state in DriftStore(connection).states(model=row.model) if state.release == row.release]
     held = [state.reference for state in states if state.reference is not None]
     return merge(held) if held else None
+
+
+def _trained(connection: Connection, release: str) -> set[str]:
+    """The devices whose data formed a release."""
+    row = Releases(connection).find(release)
+    run = Runs(connection).find(row.run) if row and row.run else None
+    return {member.device for member in spec_of(run).members} if run else set()
 
 
 def _score_row(row: DriftRow, state: DriftState, score: Score) -> DriftScoreRow:

@@ -112,6 +112,25 @@ def test_a_report_is_judged_once_even_if_the_coordinator_dies_between(serving, m
     assert len(serving.read(drift_view).scores) == 1
 
 
+def test_a_device_that_trained_is_judged_by_its_own_data_alone(stations, line):
+    stations.release_one()
+    stations.activate("gate-7", release="activity-1")
+    rng = np.random.default_rng(3)
+    for device in ("watch-1", "watch-2"):
+        stations.say(device, Up.DRIFT, sketches(rng, count=2000, reference=True))
+    for device in ("watch-3", "gate-7"):  # the one trained with them, the other only infers
+        for _ in range(2):
+            stations.say(device, Up.DRIFT, sketches(rng, shift=2.0))
+    stations.settle(2)
+    assert alarms(stations) == {"activity": ["gate-7"]}
+    stations.say("watch-3", Up.DRIFT, sketches(rng, shift=2.0, count=2000, reference=True))
+    stations.say("watch-3", Up.DRIFT, sketches(rng, shift=2.0))
+    stations.settle(2)
+    scores = [score.score for score in stations.read(drift_view).scores if score.device == "watch-3"]
+    assert len(scores) == 1
+    assert scores[0] < 0.45
+
+
 def test_a_broken_report_holds_nobody_up(serving):
     rng = np.random.default_rng(1)
     broken = DriftReport(
