@@ -48,8 +48,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
-class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One file for one kind of hardware."""
+class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file for one kind of hardware; without a signature it encodes as it did before there were any."""
 
     name: str
     """File name within the release, e.g. `cpu-int8.onnx`."""
@@ -64,6 +64,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     size: int
     chunks: list[Chunk]
+    signature: str = ""
+    """OpenSSF Model Signing bundle over this file in this release, JSON (`shared.trust.modelsig`); empty for none."""
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):

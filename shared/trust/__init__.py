@@ -2,7 +2,7 @@
 
 from shared.trust.client import TrustClient
 from shared.trust.errors import Expired
-from shared.trust.slot import SlotFact, seal_slot, verify_slot
+from shared.trust.slot import SlotFact, inspect_slot, read_proven, seal_slot, verify_slot
 from shared.trust.source import DirectorySource, MemorySource, MetadataSource
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "MetadataSource",
     "SlotFact",
     "TrustClient",
+    "inspect_slot",
+    "read_proven",
     "seal_slot",
     "verify_slot",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from shared.bundle import Release, Runtime, Variant, choose
 from shared.errors import TrustError
 from shared.trust.marks import Marks
+from shared.trust.modelsig import check_variant
 from shared.trust.names import variant_path
 
 
@@ -59,11 +60,26 @@ def check_variants(release: Release, targets: Mapping[str, SignedTarget]) -> Non
             raise TrustError(f"the manifest of {release.id} contradicts what was signed of {variant.name}")
 
 
-def admit(release: Release, *, marks: Marks, hardware: Collection[str], runtimes: Collection[Runtime]) -> Variant:
+def admit(
+    release: Release,
+    *,
+    marks: Marks,
+    hardware: Collection[str],
+    runtimes: Collection[Runtime],
+    model_keys: Mapping[str, str],
+) -> Variant:
     """Choose the variant to download, or refuse. The caller owes the proof of the manifest's origin.
 
+    Args:
+        release: proven manifest.
+        marks: what this device has accepted so far.
+        hardware: facts of this device.
+        runtimes: what it can execute.
+        model_keys: key id → PEM, from the trusted root; none in repositories from before model signatures.
+
     Raises:
-        TrustError: the release is older than one that ran here, or none of its variants is for this device.
+        TrustError: the release is older than one that ran here, none of its variants is for this device, or no
+            model key vouches for the one that is.
     """
     # (1) counter before hardware: a replayed release is called one, whatever it was made for
     marks.check_release(release)
@@ -75,4 +91,6 @@ def admit(release: Release, *, marks: Marks, hardware: Collection[str], runtimes
             f"no variant of {release.id} is for this device ({', '.join(sorted(hardware))}): "
             f"it was made for {', '.join(made_for) or 'nothing'}",
         )
+    # (3) a model key, which is none of the keys that sign metadata, vouches for its bytes in this release
+    check_variant(release, variant, keys=model_keys)
     return variant

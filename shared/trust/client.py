@@ -19,6 +19,7 @@ from shared.ids import check_name
 from shared.trust import admission
 from shared.trust.marks import ROOT, Marks, key_set
 from shared.trust.names import ISSUED, RELEASES, desired_path, fleet_role, manifest_path
+from shared.trust.roots import model_keys, trusted_root
 from shared.trust.session import Session, as_our_errors
 from shared.trust.store import MarkStore
 
@@ -118,7 +119,22 @@ class TrustClient:
         Raises:
             TrustError: an older release than one that ran here, or nothing for this device.
         """
-        return admission.admit(release, marks=self._marks, hardware=hardware, runtimes=runtimes)
+        return admission.admit(
+            release, marks=self._marks, hardware=hardware, runtimes=runtimes, model_keys=self.model_keys()
+        )
+
+    def model_keys(self) -> dict[str, str]:
+        """Key id → PEM of the keys that must vouch for a model's bytes, from the newest root accepted here.
+
+        It needs no connection: a slot is proven at every start, and a start must not wait for the broker.
+
+        Raises:
+            TrustError: the chain of roots in the cache ends before a root that was accepted.
+            FaultError: the disk failed.
+        """
+        if self._session is not None:
+            return model_keys(self._session.root)
+        return model_keys(trusted_root(self._cache, first=self._root, least=self._marks.version(ROOT, keys="any")))
 
     def remember(self, release: Release) -> None:
         """Raise the counter mark of its model line, durably; call it before `release` first serves.

@@ -45,14 +45,17 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             TrustError: a newer version was accepted before.
         """
-        mark = f"{role}@{keys}"
-        seen = self.versions.get(mark, 0)
+        mark, seen = f"{role}@{keys}", self.version(role, keys=keys)
         if version < seen:
             raise TrustError(
                 f"{role} version {version} is older than version {seen}, which this device has already accepted",
                 hint="Someone replays old metadata, or the repository was restored from a backup.",
             )
         return self if version == seen else msgspec.structs.replace(self, versions={**self.versions, mark: version})
+
+    def version(self, role: str, *, keys: str) -> int:
+        """Highest version of `role` accepted as signed by the key set `keys`; 0 for none."""
+        return self.versions.get(f"{role}@{keys}", 0)
 
     def check_release(self, release: Release) -> None:
         """Refuse to go back within a model line, or sideways to another content under the same counter.

@@ -3,7 +3,12 @@
 A slot is a directory of three regular files and nothing else: the variant under its own name, the release's
 `manifest.json`, and `slot.json`, written last. The check finds altered, added, removed and linked files, and
 bit rot. Somebody who may write the slot may also write all three files to agree with each other: against that
-stands the manifest's proof when the slot was staged, not this check.
+stands the signature of a model key, which the manifest carries and the trusted root pins (`shared.trust.modelsig`).
+
+The bytes of a variant are hashed once on their way into service. As chunks arrive, each is proven and a digest of
+the whole grows with them; `inspect_slot` proves everything about a slot but those bytes; `read_proven` reads them
+from a file that is the slot's own and gives them out only if they are the ones that the manifest, and so its model
+signature, names: what is loaded is what was hashed. `verify_slot` does both at once, where nothing is loaded.
 """
 
 from __future__ import annotations
@@ -11,8 +16,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -20,6 +27,7 @@ from shared.bundle import Release, Variant, decode_release, digest_of, encode
 from shared.durable import sync_directory, sync_file, write_atomic
 from shared.errors import ContractError, FaultError, TrustError
 from shared.ids import sha256
+from shared.trust.modelsig import check_variant
 from shared.trust.names import MANIFEST
 
 SEAL = "slot.json"
@@ -29,6 +37,9 @@ MAX_JSON = 4 << 20
 """Bytes of `slot.json` or `manifest.json` that are read."""
 
 _PIECE = 1 << 20  # bytes hashed at a time: memory stays flat for a variant of gigabytes
+
+NO_KEYS: Mapping[str, str] = MappingProxyType({})
+"""What the root of a repository from before model signatures names."""
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +65,20 @@ class SlotFact:
     """The variant's file."""
 
 
-def seal_slot(directory: Path, *, release: Release, variant: Variant) -> SlotFact:
+def seal_slot(
+    directory: Path, *, release: Release, variant: Variant, keys: Mapping[str, str] = NO_KEYS, digest: str = ""
+) -> SlotFact:
     """Close a slot whose only file is the downloaded variant, and check it as it lies on disk.
 
+    Args:
+        directory: the slot.
+        release: proven manifest.
+        variant: which of its files lies there.
+        keys: the model keys of the trusted root.
+        digest: of the file, where it was taken as the bytes were written; read back and hashed here when empty.
+
     Raises:
-        TrustError: the file is not the variant, or lies not alone.
+        TrustError: the file is not the variant or lies not alone, or no model key vouches for it.
         FaultError: the disk failed.
     """
     seal = Seal(
@@ -77,11 +97,25 @@ def seal_slot(directory: Path, *, release: Release, variant: Variant) -> SlotFac
         raise FaultError(f"{directory} could not be sealed: {error.strerror}", hint="Check the disk.") from error
     write_atomic(directory / MANIFEST, encode(release))
     write_atomic(directory / SEAL, _encode_seal(seal))
-    return verify_slot(directory)
+    fact = inspect_slot(directory, keys=keys)
+    _compare(fact, digest or file_digest(fact.path, size=variant.size))
+    return fact
 
 
-def verify_slot(directory: Path) -> SlotFact:
-    """Prove a slot before it serves: at activation and at every start.
+def verify_slot(directory: Path, *, keys: Mapping[str, str] = NO_KEYS) -> SlotFact:
+    """Prove a slot, the variant's bytes included; `keys` are the model keys of the trusted root.
+
+    Raises:
+        TrustError: no slot, not sealed, or not what was sealed; the reason names the file.
+        FaultError: the disk cannot be read.
+    """
+    fact = inspect_slot(directory, keys=keys)
+    _compare(fact, file_digest(fact.path, size=fact.variant.size))
+    return fact
+
+
+def inspect_slot(directory: Path, *, keys: Mapping[str, str] = NO_KEYS) -> SlotFact:
+    """Prove everything about a slot but the variant's bytes, which `read_proven` proves as they are loaded.
 
     Raises:
         TrustError: no slot, not sealed, or not what was sealed; the reason names the file.
@@ -100,11 +134,51 @@ def verify_slot(directory: Path) -> SlotFact:
     if names != {SEAL, MANIFEST, variant.name}:
         odd = sorted(names ^ {SEAL, MANIFEST, variant.name})
         raise TrustError(f"slot {directory.name}: added or removed: {', '.join(name[:80] for name in odd)}")
-    # (3) the bytes themselves
+    # (3) a model key vouches for these very bytes in this release
+    check_variant(release, variant, keys=keys)
+    # (4) a file of the slot's own, as long as it should be
     path = directory / variant.name
-    if _digest(path, size=variant.size) != variant.digest:
-        raise TrustError(f"slot {directory.name}: {variant.name} was altered")
+    os.close(_open_sized(path, variant.size))
     return SlotFact(release=release, variant=variant, path=path)
+
+
+def read_proven(path: Path, variant: Variant) -> bytes:
+    """The bytes of `variant` from a file that is nobody else's; proven, and in memory that no one else writes.
+
+    Raises:
+        TrustError: another file, a link, or other bytes.
+        FaultError: the disk cannot be read.
+    """
+    try:
+        with os.fdopen(_open_sized(path, variant.size), "rb", buffering=0) as file:
+            data = file.readall()
+    except OSError as error:
+        raise FaultError(f"{path} could not be read: {error.strerror}") from error
+    if len(data) != variant.size or sha256(data) != variant.digest:
+        raise TrustError(f"{path.name} was altered: it is not the {variant.name} that was signed")
+    return data
+
+
+def file_digest(path: Path, *, size: int) -> str:
+    """SHA-256 of a file that is nobody else's, read piece by piece.
+
+    Raises:
+        TrustError: it is no regular file of `size` bytes, or a link.
+        FaultError: the disk cannot be read.
+    """
+    with os.fdopen(_open_sized(path, size), "rb") as file:
+        total = hashlib.sha256()
+        try:
+            while piece := file.read(_PIECE):
+                total.update(piece)
+        except OSError as error:
+            raise FaultError(f"{path} could not be read: {error.strerror}") from error
+    return total.hexdigest()
+
+
+def _compare(fact: SlotFact, digest: str) -> None:
+    if digest != fact.variant.digest:
+        raise TrustError(f"slot {fact.path.parent.name}: {fact.variant.name} was altered")
 
 
 def _names(directory: Path) -> set[str]:
@@ -152,17 +226,12 @@ def _small(path: Path) -> bytes:
         return file.read(MAX_JSON)
 
 
-def _digest(path: Path, *, size: int) -> str:
-    with os.fdopen(_open(path), "rb") as file:
-        if os.fstat(file.fileno()).st_size != size:
-            raise TrustError(f"{path.name} has not its {size} bytes")
-        total = hashlib.sha256()
-        try:
-            while piece := file.read(_PIECE):
-                total.update(piece)
-        except OSError as error:
-            raise FaultError(f"{path} could not be read: {error.strerror}") from error
-    return total.hexdigest()
+def _open_sized(path: Path, size: int) -> int:
+    descriptor = _open(path)
+    if os.fstat(descriptor).st_size != size:
+        os.close(descriptor)
+        raise TrustError(f"{path.name} has not its {size} bytes")
+    return descriptor
 
 
 def _open(path: Path) -> int:
