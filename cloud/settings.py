@@ -64,6 +64,9 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     url: str = ""
     """SQLAlchemy URL, for example `postgresql+psycopg://…`; an SQLite file in the directory when empty."""
 
+    keep_days: float = 90.0
+    """Days for which telemetry, drift reports and the timeline are kept; 0 keeps them for ever."""
+
 
 class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the coordinator goes round."""

@@ -33,10 +33,14 @@ from cloud.setup import API_NAME, fit_certificates, open_door, open_sealer, open
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
 from cloud.store.inbox import SqlInbox
+from cloud.store.retention import Retention
 from shared.bus import Bus
 from shared.bus.mqtt import Endpoint, MqttBus
 from shared.clock import Clock, SystemClock
 from shared.ids import TenantId
+
+RETENTION_S = 3600.0
+"""Seconds between two looks at what is old enough to be forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +113,14 @@ def build(
         directory=layout.runs,
         attempts=settings.loop.attempts,
     )
+    retention = Retention(database=database, clock=clock, days=settings.store.keep_days)
     steps: list[tuple[str, Step]] = [
         ("doors", in_thread(doors.fit)),
         ("drift", in_thread(DriftKeeper(database=database, clock=clock, fleet=settings.fleet).turn)),
         ("runs", in_thread(runs.turn)),
         ("rollouts", in_thread(rollouts.turn)),
         ("releases", in_thread(Publication(database=database, repository=repository, clock=clock).turn)),
+        ("retention", in_thread(Seldom(retention.forget, clock, RETENTION_S))),
         ("renewal", in_thread(Seldom(repository.renew, clock, settings.loop.renew_s))),
         ("signing", in_thread(rollouts.sign)),
         ("metadata", publishing.step),

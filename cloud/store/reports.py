@@ -48,7 +48,7 @@ def project(connection: Connection, device: str, channel: Up, records: Sequence[
 def _keep_telemetry(connection: Connection, device: str, record: Record, at: float) -> None:
     report = _read(record, Telemetry)
     values = {field: getattr(report, field) for field in report.__struct_fields__}
-    connection.execute(telemetry.insert().values(device=device, **values))
+    connection.execute(telemetry.insert().values(device=device, received_at=at, **values))
 
 
 def _keep_drift(connection: Connection, device: str, record: Record, at: float) -> None:

@@ -238,6 +238,7 @@ telemetry = Table(
     Column("labels_held", BigInteger, nullable=False),
     Column("latency_ms", LargeBinary, nullable=False),
     Column("counts", JSON, nullable=False),
+    Column("received_at", Double, index=True),
     Index("ix_telemetry_device_model", "device", "model", "id"),
 )
 
