@@ -20,6 +20,9 @@ ISSUED = "x-issued"
 TENANT = "x-tenant"
 """Signed field of the root: whose repository this is."""
 
+MODEL_KEYS = "x-model-keys"
+"""Signed field of the root: key id → PEM of the P-256 keys that sign models; once there, no model goes without."""
+
 KEY_NAME = "x-name"
 """Signed field beside a public key: under which name the coordinator's key ring has the private part."""
 
