@@ -16,8 +16,7 @@ from pathlib import Path
 from edge.inference.runtime import Load, Session
 from edge.inference.warmup import warm_up
 from shared.bundle import Release, Schema, Variant
-from shared.errors import FaultError, TrustError
-from shared.ids import sha256
+from shared.trust import read_proven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,20 +104,14 @@ class ModelHost:
 def load_proven(path: Path, *, release: Release, variant: Variant, load: Load) -> Session:
     """A session that has proven itself on `release.schema`.
 
-    (1) the bytes are the variant's: parsers see only proven bytes; (2) `load` checks and builds;
-    (3) a warm-up batch gives outputs of the right shapes, all finite.
+    (1) the very bytes that are loaded are the variant's: parsers see only proven ones; (2) `load` checks and
+    builds; (3) a warm-up batch gives outputs of the right shapes, all finite.
 
     Raises:
         TrustError: (1) failed, or `load` found a model that must not be parsed.
         FaultError: the file cannot be read, or (2) or (3) failed.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FaultError(f"cannot read the model: {error}") from error
-    if sha256(data) != variant.digest:  # (1)
-        raise TrustError(f"{path.name} is not variant {variant.name} of {release.id}")
-    session = load(data)  # (2)
+    session = load(read_proven(path, variant))  # (1), (2)
     try:
         warm_up(session, release.schema)  # (3)
     except BaseException:

@@ -79,7 +79,7 @@ class Attempt:
             await self._go(Event.ADMITTED, variant=variant.name)
             file = await self._fetch(variant)
             await self._go(Event.PROVEN)
-            slot, fact = await asyncio.to_thread(self._slots.stage, file, release=self._release, variant=variant)
+            slot, fact = await self._stage(file, variant)
             await self._go(Event.STAGED, slot=slot)
             await self._go(Event.TRIED, trials=self._entry.trials + 1)
             await self._try(slot, fact)
@@ -119,12 +119,22 @@ class Attempt:
         finally:
             partial.close()
 
+    async def _stage(self, file: Path, variant: Variant) -> tuple[str, SlotFact]:
+        keys = await self._parts.trust.model_keys()
+        stage = self._slots.stage  # the digest is proven: `PartialFile.finish` took it as the bytes came
+        return await asyncio.to_thread(
+            stage, file, release=self._release, variant=variant, keys=keys, digest=variant.digest
+        )
+
     async def _seed(self, partial: PartialFile) -> None:
         active = self._slots.active()
         if active is None or not partial.missing:
             return
         try:
-            fact = await asyncio.to_thread(self._slots.verify, active)
+            keys = await self._parts.trust.model_keys()
+            fact = await asyncio.to_thread(
+                self._slots.inspect, active, keys=keys
+            )  # each chunk is proven as it is copied
             copied = await asyncio.to_thread(partial.seed, fact)
         except (TrustError, OSError) as error:
             log.info("nothing copied from slot %s: %s", active, error)
@@ -163,7 +173,8 @@ class Attempt:
             if active is None:
                 await self._parts.serving.withdraw(self._model)
                 return
-            fact = await asyncio.to_thread(self._slots.verify, active)
+            keys = await self._parts.trust.model_keys()
+            fact = await asyncio.to_thread(self._slots.inspect, active, keys=keys)
             await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
         except HinterlandError as error:
             log.error("%s could not be served again: %s", self._model, error)  # noqa: TRY400 - expected kind of error

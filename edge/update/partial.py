@@ -1,6 +1,8 @@
 """A variant's file as its chunks come in, in any order.
 
 The file is its own journal: opening it hashes what lies there, so a power cut can lose chunks but never invent one.
+A digest of the whole grows with the chunks that lie without a gap from the start, and bytes go to the disk as they
+come: when the last chunk is there, neither hashing nor writing all of them is still to be done.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from shared.errors import FaultError, TrustError
 from shared.ids import sha256
 from shared.trust import SlotFact
 
-_PIECE = 1 << 20  # bytes hashed at a time
+SYNC_EVERY = 16 << 20
+"""Bytes written before the disk is asked to keep them."""
 
 
 class PartialFile:
@@ -32,6 +35,8 @@ class PartialFile:
         self.variant = variant
         self._offsets = [0, *accumulate(chunk.size for chunk in variant.chunks)][:-1]
         self._missing = set(range(len(variant.chunks)))
+        self._whole, self._hashed = hashlib.sha256(), 0
+        self._unsynced = 0
         self._file = -1
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -65,9 +70,11 @@ class PartialFile:
             raise TrustError(f"chunk {index} of {self.variant.name} is not the one that was signed")
         try:
             _write_all(self._file, data, self._offsets[index])
+            self._keep(len(data))
+            self._missing.discard(index)
+            self._grow(index, data)
         except OSError as error:
             raise self._fault(error) from error
-        self._missing.discard(index)
         return True
 
     def seed(self, slot: SlotFact) -> int:
@@ -86,7 +93,9 @@ class PartialFile:
         return copied
 
     def finish(self) -> Path:
-        """Close the complete file and prove it as a whole.
+        """Close the complete file, durable and proven as a whole by what was written into it.
+
+        What the disk made of that is proven when it is loaded (`shared.trust.read_proven`).
 
         Raises:
             TrustError: the chunks are right but the whole is not: the manifest contradicts itself; the file is removed.
@@ -94,12 +103,11 @@ class PartialFile:
         """
         try:
             os.fsync(self._file)
-            digest = self._digest()
         except OSError as error:
             raise self._fault(error) from error
         finally:
             self.close()
-        if digest != self.variant.digest:
+        if self._whole.hexdigest() != self.variant.digest:
             self.path.unlink(missing_ok=True)
             raise TrustError(f"{self.variant.name} as a whole is not what was signed, though each chunk is")
         return self.path
@@ -122,6 +130,24 @@ class PartialFile:
                 break  # the end of the file
             if len(data) == chunk.size and sha256(data) == chunk.digest:
                 self._missing.discard(index)
+                self._grow(index, data)
+
+    def _grow(self, index: int, data: bytes) -> None:
+        """Take chunk `index` into the digest of the whole if it is next, and those behind it that came earlier."""
+        chunks = self.variant.chunks
+        while index == self._hashed:
+            self._whole.update(data)
+            self._hashed = index = index + 1
+            if index == len(chunks) or index in self._missing:
+                return
+            data = os.pread(self._file, chunks[index].size, self._offsets[index])
+
+    def _keep(self, size: int) -> None:
+        """Have the disk take what was written, now and then."""
+        self._unsynced += size
+        if self._unsynced >= SYNC_EVERY:
+            os.fdatasync(self._file)
+            self._unsynced = 0
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self.path.parent).free
@@ -132,12 +158,6 @@ class PartialFile:
                 f"{self.variant.name} needs {needed >> 20} MiB of disk, {free >> 20} MiB are free",
                 hint="Free some space; the device tries again by itself.",
             )
-
-    def _digest(self) -> str:
-        total = hashlib.sha256()
-        for offset in range(0, self.variant.size, _PIECE):
-            total.update(os.pread(self._file, _PIECE, offset))
-        return total.hexdigest()
 
     def _fault(self, error: OSError) -> FaultError:
         self.discard()

@@ -12,7 +12,7 @@ from edge.update.attempt import Parts, reason_of, say
 from edge.update.journal import Entry
 from edge.update.machine import TERMINAL, Event, step
 from edge.update.slots import Slots
-from shared.errors import FaultError, HinterlandError
+from shared.errors import FaultError, HinterlandError, TrustError
 from shared.messages import Stage, UpdateStatus
 from shared.trust import SlotFact
 
@@ -65,12 +65,17 @@ class Resumption:
         return None
 
     async def _serve(self, slot: str, entry: Entry | None) -> SlotFact:
-        fact = await asyncio.to_thread(self._slots.verify, slot)
+        keys = await self._parts.trust.model_keys()
+        fact = await asyncio.to_thread(self._slots.inspect, slot, keys=keys)
         mine = entry if entry is not None and (entry.release, entry.slot) == (fact.release.id, slot) else None
         if mine is not None and mine.starts >= MAX_STARTS:
             raise FaultError(f"{mine.release} ended the agent {mine.starts} times while it was loaded")
         await self._note_starts(mine, (mine.starts if mine else 0) + 1)
-        await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
+        try:
+            await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
+        except TrustError:  # the bytes were altered: they ended nothing, and were never loaded
+            await self._note_starts(mine, mine.starts if mine else 0)
+            raise
         await self._note_starts(mine, 0)
         return fact
 

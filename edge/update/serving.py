@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Protocol
 
 from shared.bundle import Release, Variant
-from shared.errors import TrustError
-from shared.ids import sha256
+from shared.trust import read_proven
 
 
 class Serving(Protocol):
     """What runs models; `edge.inference` implements it."""
 
     async def activate(self, model: str, release: Release, variant: Variant, path: Path) -> None:
-        """Load the file at `path`, warm it up, and swap it in for `model` without dropping an input.
+        """Prove the bytes at `path`, load those very bytes, warm up, and swap in without dropping an input.
 
         Raises:
+            TrustError: the file or its bytes are not the variant's (`shared.trust.read_proven`).
             HinterlandError: it does not load or does not answer; whatever served before still serves.
         """
         ...
@@ -43,8 +43,7 @@ class MemoryServing:
     async def activate(self, model: str, release: Release, variant: Variant, path: Path) -> None:
         if release.id in self.broken:
             raise self.broken[release.id]
-        if sha256(await asyncio.to_thread(path.read_bytes)) != variant.digest:
-            raise TrustError(f"{path.name} is not {variant.name}")
+        await asyncio.to_thread(read_proven, path, variant)
         self.serving[model] = release.id
         self.history.append(release.id)
 

@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from shared.bundle import Release, Variant
 from shared.durable import make_directory, read_if_present, sync_directory, write_atomic
 from shared.errors import FaultError
 from shared.ids import check_digest, check_name
-from shared.trust import SlotFact, seal_slot, verify_slot
+from shared.trust import SlotFact, inspect_slot, seal_slot
 
 NAMES = ("A", "B")
 
@@ -48,13 +49,13 @@ class Slots:
         """Name of the slot that may be overwritten."""
         return NAMES[1] if self.active() == NAMES[0] else NAMES[0]
 
-    def verify(self, slot: str) -> SlotFact:
-        """Prove a slot.
+    def inspect(self, slot: str, *, keys: Mapping[str, str]) -> SlotFact:
+        """Prove a slot, all but the model's bytes: whoever loads them proves them then (`shared.trust.read_proven`).
 
         Raises:
-            TrustError: it is not what was staged; FaultError: it cannot be read.
+            TrustError: it is not what was staged, or no model key of `keys` vouches for it; FaultError: unreadable.
         """
-        return verify_slot(self._directory / slot)
+        return inspect_slot(self._directory / slot, keys=keys)
 
     def incoming(self, variant: Variant) -> Path:
         """Where the bytes of `variant` are collected; those of other variants are removed."""
@@ -69,11 +70,20 @@ class Slots:
             raise _fault(directory, error) from error
         return path
 
-    def stage(self, file: Path, *, release: Release, variant: Variant) -> tuple[str, SlotFact]:
+    def stage(
+        self, file: Path, *, release: Release, variant: Variant, keys: Mapping[str, str], digest: str = ""
+    ) -> tuple[str, SlotFact]:
         """Move a complete download into the idle slot and seal it; return the slot's name and proof.
 
+        Args:
+            file: the download; gone from its place afterwards.
+            release: proven manifest.
+            variant: what the file is.
+            keys: the model keys of the trusted root.
+            digest: of the file, if it was taken as the bytes came; hashed again when empty.
+
         Raises:
-            TrustError: the bytes are not the variant's; FaultError: the disk failed.
+            TrustError: the bytes are not the variant's, or no model key vouches for them; FaultError: the disk failed.
         """
         slot = self.idle()
         directory = self._directory / slot
@@ -84,7 +94,7 @@ class Slots:
             sync_directory(file.parent)
         except OSError as error:
             raise _fault(directory, error) from error
-        return slot, seal_slot(directory, release=release, variant=variant)
+        return slot, seal_slot(directory, release=release, variant=variant, keys=keys, digest=digest)
 
     def commit(self, slot: str) -> None:
         """Make `slot` the one that serves after every restart.

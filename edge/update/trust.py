@@ -41,6 +41,10 @@ class Trust:
         """A proven manifest."""
         return await self._call(lambda: self._client.release(release))
 
+    async def model_keys(self) -> dict[str, str]:
+        """Key id → PEM of the keys that must vouch for a model; asked without a connection."""
+        return await self._call(self._client.model_keys)
+
     def admit(self, release: Release) -> Variant:
         """The variant for this device."""
         return self._client.admit(release, hardware=self._hardware, runtimes=self._runtimes)

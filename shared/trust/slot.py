@@ -13,6 +13,7 @@ signature, names: what is loaded is what was hashed. `verify_slot` does both at 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -37,6 +38,8 @@ MAX_JSON = 4 << 20
 """Bytes of `slot.json` or `manifest.json` that are read."""
 
 _PIECE = 1 << 20  # bytes hashed at a time: memory stays flat for a variant of gigabytes
+
+_OURS = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # says nothing about the file
 
 NO_KEYS: Mapping[str, str] = MappingProxyType({})
 """What the root of a repository from before model signatures names."""
@@ -238,6 +241,8 @@ def _open(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
+        if error.errno in _OURS:
+            raise FaultError(f"{path} could not be opened: {error.strerror}", hint="Check the disk.") from error
         raise TrustError(f"{path.name} is no regular file of its slot: {error.strerror}") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:

@@ -105,7 +105,7 @@ class SlotMachine(RuleBasedStateMachine):
         file.write_bytes(data[:-1] if altered else data)
         self.staged = None
         try:
-            self.staged, _ = self.slots.stage(file, release=release, variant=release.variants[0])
+            self.staged, _ = self.slots.stage(file, release=release, variant=release.variants[0], keys={})
         except TrustError:
             assert altered
 
@@ -125,7 +125,7 @@ class SlotMachine(RuleBasedStateMachine):
     @invariant()
     def the_committed_release_is_whole(self):
         if self.committed:
-            assert self.slots.verify(self.slots.active()).release.counter == self.committed
+            assert self.slots.inspect(self.slots.active(), keys={}).release.counter == self.committed
 
 
 TestSlots = SlotMachine.TestCase

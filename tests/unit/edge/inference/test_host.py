@@ -91,11 +91,17 @@ async def test_bytes_that_are_not_the_variants_are_never_loaded(
     assert runtime.made == []
 
 
-async def test_a_missing_file_is_a_fault(host: ModelHost, tmp_path: Path) -> None:
+async def test_a_file_that_is_gone_or_is_another_by_a_link_is_never_loaded(
+    host: ModelHost, runtime: Runtime, tmp_path: Path
+) -> None:
     release, variant, path = place(tmp_path, b"model")
-    path.unlink()
-    with pytest.raises(FaultError, match="cannot read"):
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(TrustError, match="no regular file"):
         await host.activate("toy", release, variant, path)
+    path.symlink_to(tmp_path / "elsewhere")  # the very bytes, by a way that can be turned at any moment
+    with pytest.raises(TrustError, match="no regular file"):
+        await host.activate("toy", release, variant, path)
+    assert runtime.made == []
 
 
 async def test_model_lines_are_independent_and_withdrawn_alone(

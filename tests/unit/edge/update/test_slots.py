@@ -36,7 +36,7 @@ def stage(slots, data, counter=1):
     release = release_of(data, counter)
     path = slots.incoming(release.variants[0])
     path.write_bytes(data)
-    return slots.stage(path, release=release, variant=release.variants[0])
+    return slots.stage(path, release=release, variant=release.variants[0], keys={})
 
 
 def test_a_new_model_has_nothing(slots, tmp_path):
@@ -51,7 +51,7 @@ def test_staging_and_committing_alternate(slots, tmp_path):
         taken.append((slot, fact.release.counter))
     assert taken == [("A", 1), ("B", 2), ("A", 3)]
     assert slots.candidates() == ["A", "B"]
-    assert slots.verify("B").release.counter == 2
+    assert slots.inspect("B", keys={}).release.counter == 2
     assert Slots.models(tmp_path) == ["activity"]
 
 
@@ -59,7 +59,7 @@ def test_staging_leaves_the_active_slot_alone(slots):
     slots.commit(stage(slots, DATA)[0])
     with pytest.raises(TrustError):
         stage_wrong(slots)
-    assert slots.verify("A").path.read_bytes() == DATA
+    assert slots.inspect("A", keys={}).path.read_bytes() == DATA
     assert slots.active() == "A"
 
 
@@ -67,7 +67,7 @@ def stage_wrong(slots):
     release = release_of(DATA, 2)
     path = slots.incoming(release.variants[0])
     path.write_bytes(b"something else")
-    slots.stage(path, release=release, variant=release.variants[0])
+    slots.stage(path, release=release, variant=release.variants[0], keys={})
 
 
 def test_leftovers_of_any_kind_are_cleared(slots, tmp_path):
@@ -77,7 +77,7 @@ def test_leftovers_of_any_kind_are_cleared(slots, tmp_path):
     (directory / "B").symlink_to(tmp_path)
     slots.commit(stage(slots, DATA)[0])
     slots.commit(stage(slots, DATA + b"2", 2)[0])
-    assert slots.verify("B").release.counter == 2
+    assert slots.inspect("B", keys={}).release.counter == 2
     assert not (directory / "B").is_symlink()
 
 
