@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, Signer
 
@@ -19,6 +21,16 @@ from shared.errors import RefusedError
 from shared.ids import check_name
 
 
+class KeyKind(StrEnum):
+    """Which kind of key a ring should make."""
+
+    ED25519 = "ed25519"
+    """For TUF's roles."""
+
+    P256 = "p256"
+    """ECDSA with SHA-256 (FIPS 186-5): what OpenSSF Model Signing and most tokens know."""
+
+
 class KeyRing(Protocol):
     """Named signing keys; private parts never leave it."""
 
@@ -26,8 +38,8 @@ class KeyRing(Protocol):
         """Whether it can sign with `name` now; an offline key may be away."""
         ...
 
-    def ensure(self, name: str, *, offline: bool = False) -> Key:
-        """The public part of `name`, made first if there is no such key."""
+    def ensure(self, name: str, *, offline: bool = False, kind: KeyKind = KeyKind.ED25519) -> Key:
+        """The public part of `name`, made first, as a key of `kind`, if there is no such key."""
         ...
 
     def signer(self, name: str) -> Signer:
@@ -48,9 +60,9 @@ class MemoryKeys:
     def holds(self, name: str) -> bool:
         return name in self._signers
 
-    def ensure(self, name: str, *, offline: bool = False) -> Key:
+    def ensure(self, name: str, *, offline: bool = False, kind: KeyKind = KeyKind.ED25519) -> Key:
         if name not in self._signers:
-            self._signers[check_name(name, kind="key name")] = CryptoSigner.generate_ed25519()
+            self._signers[check_name(name, kind="key name")] = CryptoSigner(_generate(kind))
         return self._signers[name].public_key
 
     def signer(self, name: str) -> Signer:
@@ -64,7 +76,7 @@ class MemoryKeys:
 
 
 class FileKeys:
-    """Ed25519 keys, one sealed file each; offline ones in a folder of their own that can be carried away."""
+    """Keys in one sealed file each; offline ones in a folder of their own that can be carried away."""
 
     OFFLINE = "offline"
 
@@ -77,9 +89,9 @@ class FileKeys:
     def holds(self, name: str) -> bool:
         return any(path.is_file() for path in self._places(name))
 
-    def ensure(self, name: str, *, offline: bool = False) -> Key:
+    def ensure(self, name: str, *, offline: bool = False, kind: KeyKind = KeyKind.ED25519) -> Key:
         if not self.holds(check_name(name, kind="key name")):
-            self._make(name, offline=offline)
+            self._make(name, offline=offline, kind=kind)
         return self.signer(name).public_key
 
     def signer(self, name: str) -> Signer:
@@ -99,8 +111,8 @@ class FileKeys:
         file = f"{name}.key"
         return self._directory / file, self._directory / self.OFFLINE / file
 
-    def _make(self, name: str, *, offline: bool) -> None:
-        secret = Ed25519PrivateKey.generate().private_bytes(
+    def _make(self, name: str, *, offline: bool, kind: KeyKind) -> None:
+        secret = _generate(kind).private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         data = self._sealer.seal(secret, purpose=_purpose(name))
@@ -109,9 +121,13 @@ class FileKeys:
     def _open(self, data: bytes, name: str) -> Signer:
         secret = self._sealer.unseal(data, purpose=_purpose(name))
         key = serialization.load_der_private_key(secret, password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise RefusedError(f"the key {name} is no Ed25519 key")
+        if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
+            raise RefusedError(f"the key {name} is neither an Ed25519 nor a P-256 key")
         return CryptoSigner(key)
+
+
+def _generate(kind: KeyKind) -> Ed25519PrivateKey | ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1()) if kind is KeyKind.P256 else Ed25519PrivateKey.generate()
 
 
 def _purpose(name: str) -> str:

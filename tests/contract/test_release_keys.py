@@ -3,6 +3,7 @@
 import pytest
 
 from cloud.release import FileKeys, MemoryKeys, Sealer
+from cloud.release.keys import KeyKind
 from shared.errors import ContractError, RefusedError
 
 
@@ -20,8 +21,10 @@ def test_a_key_is_made_once(keys):
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_signatures_verify(keys, offline):
-    public = keys.ensure("root-1", offline=offline)
+@pytest.mark.parametrize(("kind", "scheme"), [(KeyKind.ED25519, "ed25519"), (KeyKind.P256, "ecdsa-sha2-nistp256")])
+def test_signatures_verify(keys, offline, kind, scheme):
+    public = keys.ensure("root-1", offline=offline, kind=kind)
+    assert public.scheme == scheme
     public.verify_signature(keys.signer("root-1").sign(b"data"), b"data")
 
 
