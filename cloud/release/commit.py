@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tuf.api.metadata import Metadata, MetaFile, Root, T, Targets
 
+from cloud.release.draft import Draft
 from cloud.release.files import TIMESTAMP_FILE, RepositoryFiles, metadata_name
+from cloud.release.generations import key_names
 from cloud.release.heads import Heads
 from cloud.release.keys import KeyRing
-from cloud.release.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, expiry, rule
+from cloud.release.roles import ROOT, SNAPSHOT, TIMESTAMP, expiry
 from shared.errors import RefusedError
 from shared.trust.names import ISSUED
 
 
 class Committer:
-    """Signs with a key ring and writes into a repository's files."""
+    """Signs with a key ring and writes into a repository's files, or into a draft of them."""
 
-    def __init__(self, files: RepositoryFiles, keys: KeyRing) -> None:
+    def __init__(self, files: RepositoryFiles | Draft, keys: KeyRing) -> None:
         self._files = files
         self._keys = keys
 
-    def can_sign(self, role: str) -> bool:
-        """Whether enough of the role's keys are here."""
-        return sum(self._keys.holds(name) for name in rule(role).keys) >= rule(role).threshold
+    def can_sign(self, role: str, *, by: Root | Targets) -> bool:
+        """Whether enough of the keys are here that `by` lets sign `role`."""
+        return sum(map(self._keys.holds, key_names(by, role))) >= by.get_delegated_role(role).threshold
 
-    def root(self, root: Metadata[Root], *, at: float) -> None:
-        """Sign and write the next version of the root; devices follow the chain by themselves."""
-        data = self._sign(root, ROOT, by=root.signed, at=at)
+    def root(self, root: Metadata[Root], *, before: Root | None = None, at: float) -> None:
+        """Sign and write the next version of the root; devices follow the chain by themselves.
+
+        Args:
+            root: altered in memory.
+            before: the root in force, if its keys are others: its threshold must agree too.
+            at: Unix seconds.
+
+        Raises:
+            RefusedError: too few keys are here.
+        """
+        data = self._sign(root, ROOT, by=[*([before] if before else []), root.signed], at=at)
         self._files.write(metadata_name(ROOT, root.signed.version), data)
 
     def roles(self, heads: Heads, roles: Iterable[str], *, at: float) -> None:
@@ -44,11 +55,10 @@ class Committer:
         """
         for role in roles:
             metadata = heads.target_roles()[role]
-            by = heads.root.signed if role == TARGETS else heads.targets.signed
-            data = self._sign(metadata, role, by=by, at=at)
+            data = self._sign(metadata, role, by=[heads.delegator(role)], at=at)
             self._files.write(metadata_name(role, metadata.signed.version), data)
             heads.snapshot.signed.meta[f"{role}.json"] = _described(metadata.signed.version, data)
-        snapshot = self._sign(heads.snapshot, SNAPSHOT, by=heads.root.signed, at=at)
+        snapshot = self._sign(heads.snapshot, SNAPSHOT, by=[heads.root.signed], at=at)
         self._files.write(metadata_name(SNAPSHOT, heads.snapshot.signed.version), snapshot)
         heads.timestamp.signed.snapshot_meta = _described(heads.snapshot.signed.version, snapshot)
         self.timestamp(heads, at=at)
@@ -58,22 +68,31 @@ class Committer:
         fields = heads.timestamp.signed.unrecognized_fields
         # a coordinator whose clock is set back must not sign an earlier time than before
         fields[ISSUED] = max(int(at), int(fields.get(ISSUED, 0)))
-        self._files.write(TIMESTAMP_FILE, self._sign(heads.timestamp, TIMESTAMP, by=heads.root.signed, at=at))
+        self._files.write(TIMESTAMP_FILE, self._sign(heads.timestamp, TIMESTAMP, by=[heads.root.signed], at=at))
 
-    def _sign(self, metadata: Metadata[T], role: str, *, by: Root | Targets, at: float) -> bytes:
+    def _sign(self, metadata: Metadata[T], role: str, *, by: Sequence[Root | Targets], at: float) -> bytes:
         if metadata.signatures:
             metadata.signed.version += 1  # without signatures it is the first version
         metadata.signed.expires = expiry(role, at=at)
         metadata.signatures.clear()
-        held = [name for name in rule(role).keys if self._keys.holds(name)]
-        for name in held[: rule(role).threshold] or rule(role).keys[:1]:
+        for name in self._signing(role, by):
             metadata.sign(self._keys.signer(name), append=True)
         # a key ring of another repository signs well-formed metadata that no device accepts: find out first
-        if not by.get_verification_result(role, metadata.signed_bytes, metadata.signatures).verified:
-            raise RefusedError(
-                f"the keys here are not the ones that may sign {role}", hint="Use the key store of this repository."
-            )
+        for one in by:
+            if not one.get_verification_result(role, metadata.signed_bytes, metadata.signatures).verified:
+                raise RefusedError(
+                    f"the keys here are not the ones that may sign {role}", hint="Use the key store of this repository."
+                )
         return metadata.to_bytes()
+
+    def _signing(self, role: str, by: Sequence[Root | Targets]) -> list[str]:
+        """As few keys as each of `by` asks for; keys that all of them know come first, then those that are here."""
+        known = [key_names(one, role) for one in by]
+        chosen: dict[str, None] = {}
+        for one, names in zip(by, known, strict=True):
+            order = sorted(names, key=lambda name: (not self._keys.holds(name), not all(name in k for k in known)))
+            chosen |= dict.fromkeys(order[: one.get_delegated_role(role).threshold])
+        return list(chosen)
 
 
 def _described(version: int, data: bytes) -> MetaFile:

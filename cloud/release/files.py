@@ -4,7 +4,8 @@
     metadata/<version>.<role>.json     immutable once a timestamp leads to them
     targets/<path>/<digest>.<name>     manifests and desired states
 
-A crash in mid-publication leaves files that no timestamp leads to; the next publication overwrites them.
+A crash in mid-publication leaves files that no timestamp leads to; the next publication overwrites them. What must
+change together with the root goes through a journal instead (`cloud.release.draft`).
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ class RepositoryFiles:
         """Durably; see `shared.durable.write_atomic`."""
         write_atomic(self._directory / name, data)
 
+    def remove(self, name: str) -> None:
+        """Durably, if it is there."""
+        path = self._directory / name
+        path.unlink(missing_ok=True)
+        sync_directory(path.parent)
+
     def names(self) -> list[str]:
         """Every file, sorted."""
         found = (path for path in self._directory.rglob("*") if path.is_file() and not path.name.startswith("."))
@@ -55,6 +62,4 @@ class RepositoryFiles:
         """Remove every file but `keep`; what a crash spares, the next call removes."""
         for name in self.names():
             if name not in keep:
-                path = self._directory / name
-                path.unlink(missing_ok=True)
-                sync_directory(path.parent)
+                self.remove(name)

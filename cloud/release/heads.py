@@ -7,6 +7,7 @@ own repository each time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
@@ -29,6 +30,15 @@ class Heads:
     def target_roles(self) -> dict[str, Metadata[Targets]]:
         """Top-level and delegated targets roles by name."""
         return {TARGETS: self.targets, **self.delegated}
+
+    def all(self) -> dict[str, Metadata[Any]]:
+        """Every role by name."""
+        top: dict[str, Metadata[Any]] = {ROOT: self.root, SNAPSHOT: self.snapshot, TIMESTAMP: self.timestamp}
+        return {**top, **self.target_roles()}
+
+    def delegator(self, role: str) -> Root | Targets:
+        """Who names the keys of `role`."""
+        return self.targets.signed if role in self.delegated else self.root.signed
 
     def version(self, role: str) -> int:
         """Committed version of a role that the snapshot lists."""

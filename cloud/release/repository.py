@@ -5,15 +5,18 @@ Every change signs the roles it touches, then snapshot, then timestamp; the time
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from cloud.release.commit import Committer
+from cloud.release.draft import Draft, finish
+from cloud.release.exclusive import Exclusive
 from cloud.release.files import TIMESTAMP_FILE, RepositoryFiles, metadata_name
+from cloud.release.generations import named
 from cloud.release.heads import Heads, read_heads
 from cloud.release.keys import KeyRing
 from cloud.release.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, due, rule
@@ -48,8 +51,22 @@ class Renewal(NamedTuple):
     """Roles that are due, but whose keys are not here."""
 
 
+class Change(NamedTuple):
+    """What a ceremony works on."""
+
+    heads: Heads
+    """Altered in memory."""
+
+    keys: KeyRing
+    commit: Committer
+    """Writes into a draft."""
+
+    at: float
+    """Unix seconds."""
+
+
 class Repository:
-    """Publishes; safe to call from several threads of one process."""
+    """Publishes; safe to call from several threads and processes."""
 
     def __init__(self, directory: Path, *, keys: KeyRing, clock: Clock) -> None:
         """Use `open` or `create`."""
@@ -57,7 +74,7 @@ class Repository:
         self._keys = keys
         self._clock = clock
         self._commit = Committer(self._files, keys)
-        self._lock = threading.RLock()
+        self._lock = Exclusive(directory)
 
     @staticmethod
     def exists(directory: Path) -> bool:
@@ -88,7 +105,7 @@ class Repository:
         if not cls.exists(directory):
             raise RefusedError(f"{directory} holds no repository", hint="Create it first.")
         repository = cls(directory, keys=keys, clock=clock)
-        read_heads(repository._files)
+        repository._heads()
         return repository
 
     @property
@@ -120,8 +137,9 @@ class Repository:
         Raises:
             RefusedError: no such fleet.
         """
-        target = _fleet(self._heads(), fleet).signed.targets[desired_path(fleet)]
-        return decode_desired(self._files.need(_stored(target)))
+        with self._lock:
+            target = _fleet(self._heads(), fleet).signed.targets[desired_path(fleet)]
+            return decode_desired(self._files.need(_stored(target)))
 
     def add_fleet(self, fleet: str) -> None:
         """Delegate to a fleet's own key and sign an empty desired state; nothing happens when it exists.
@@ -187,15 +205,15 @@ class Repository:
         """
         with self._lock:
             heads, now = self._heads(), self._clock.now()
-            wanted = [role for role, metadata in _all(heads).items() if due(role, metadata.signed.expires, at=now)]
-            waiting = [role for role in wanted if not self._commit.can_sign(role)]
+            wanted = [role for role, metadata in heads.all().items() if due(role, metadata.signed.expires, at=now)]
+            waiting = [role for role in wanted if not self._commit.can_sign(role, by=heads.delegator(role))]
             able = [role for role in wanted if role not in waiting]
             if ROOT in able:
                 self._commit.root(heads.root, at=now)
             touched = [role for role in able if role in heads.target_roles()]
             if touched or SNAPSHOT in able:
                 self._finish(heads, touched)
-            elif TIMESTAMP in able:
+            elif able:  # a new root too is published with the next timestamp
                 self._commit.timestamp(heads, at=now)
             return Renewal(signed=able, waiting=waiting)
 
@@ -208,15 +226,31 @@ class Repository:
         with self._lock:
             return [(name, self._files.need(name)) for name in self._names(self._heads())]
 
+    @contextmanager
+    def changing(self) -> Iterator[Change]:
+        """Change keys and roles as a ceremony does: all that is signed inside becomes true at the end, or nothing.
+
+        Raises:
+            TrustError: the repository was altered on disk.
+            FaultError: the disk failed.
+        """
+        with self._lock:
+            draft = Draft(self._files)
+            yield Change(self._heads(), self._keys, Committer(draft, self._keys), self._clock.now())
+            draft.commit()
+            self._files.prune(set(self._names(self._heads())))
+
     def _heads(self) -> Heads:
-        return read_heads(self._files)
+        with self._lock:
+            finish(self._files)
+            return read_heads(self._files)
 
     def _create(self, tenant: str) -> None:
         now = self._clock.now()
         root = Root(consistent_snapshot=True, unrecognized_fields={TENANT: tenant})
         for role in (ROOT, TARGETS, SNAPSHOT, TIMESTAMP):
             for name in rule(role).keys:
-                root.add_key(self._keys.ensure(name, offline=rule(role).offline), role)
+                root.add_key(named(self._keys.ensure(name, offline=rule(role).offline), name), role)
             root.roles[role].threshold = rule(role).threshold
         targets = Targets(delegations=Delegations(keys={}, roles={}))
         self._delegate(targets, RELEASES, paths=RELEASE_PATHS)
@@ -236,7 +270,7 @@ class Repository:
             raise RefusedError("the targets role delegates in a way this repository does not know")
         delegations.roles[role] = DelegatedRole(role, [], rule(role).threshold, terminating=True, paths=[paths])
         for name in rule(role).keys:
-            targets.add_key(self._keys.ensure(name), role)
+            targets.add_key(named(self._keys.ensure(name), name), role)
 
     def _put(self, signed: Targets, path: str, data: bytes, *, custom: dict[str, Any] | None = None) -> TargetFile:
         """Write a small target and name it in `signed`."""
@@ -271,11 +305,6 @@ class Repository:
 
 
 _STORED = (f"/{MANIFEST}", "/desired.json")
-
-
-def _all(heads: Heads) -> dict[str, Metadata[Any]]:
-    top: dict[str, Metadata[Any]] = {ROOT: heads.root, SNAPSHOT: heads.snapshot, TIMESTAMP: heads.timestamp}
-    return {**top, **heads.target_roles()}
 
 
 def _recent(role: str, version: int) -> list[str]:
