@@ -42,6 +42,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     enrolled_at: float
     last_seen: float
     revoked_at: float | None = None
+    alarm: str = ""
+    """Why its key seems to be in two places; empty for none. A new enrolment, with a new key, ends it."""
+
+    alarm_at: float | None = None
 
 
 class Devices:
@@ -96,6 +100,10 @@ class Devices:
         """Close the door to a device; its rows stay."""
         values = {"state": DeviceState.REVOKED.value, "revoked_at": at}
         self._connection.execute(update(devices).where(devices.c.id == device).values(**values))
+
+    def alarm(self, device: str, text: str, *, at: float) -> None:
+        """Note that the device's key seems to be in two places."""
+        self._connection.execute(update(devices).where(devices.c.id == device).values(alarm=text, alarm_at=at))
 
     def seen(self, device: str, at: float) -> None:
         """Note that a message of the device came in."""

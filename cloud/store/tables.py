@@ -53,6 +53,31 @@ devices = Table(
     Column("enrolled_at", Double, nullable=False),
     Column("last_seen", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("alarm", Text, nullable=False),  # why its key seems to be in two places; empty for none
+    Column("alarm_at", Double),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("serial", String(64), primary_key=True),
+    Column("device", NAME, nullable=False, index=True),
+    Column("parent", String(64), nullable=False),  # the serial that vouched for it; empty at enrolment
+    Column("issued_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("presented_at", Double),  # when it first vouched for the next one
+    Column("superseded_at", Double, index=True),  # since then on the revocation list
+    Column("pem", Text, nullable=False),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("device", NAME, primary_key=True),
+    Column("channel", String(16), primary_key=True),
+    Column("boot", NAME, primary_key=True),
+    Column("turn", Integer, nullable=False),  # grows on a channel whenever another epoch speaks
+    Column("returned", Integer, nullable=False),
 )
 
 enrolment_tokens = Table(
@@ -66,6 +91,7 @@ enrolment_tokens = Table(
     Column("expires_at", Double, nullable=False),
     Column("used_at", Double),
     Column("used_by", DIGEST, nullable=False),
+    Column("key_sha256", DIGEST, nullable=False),  # the only key that may use it; empty for any
 )
 
 api_keys = Table(

@@ -24,6 +24,9 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     used_by: str = ""
     """SHA-256 of the public key (DER) that used it; empty until then."""
 
+    key_sha256: str = ""
+    """The only public key that may use it, named in the same way; empty for any."""
+
 
 class Tokens:
     """Tokens in one transaction."""
