@@ -27,6 +27,7 @@ import msgspec
 from shared.bundle import Release, Variant, decode_release, digest_of, encode
 from shared.durable import sync_directory, sync_file, write_atomic
 from shared.errors import ContractError, FaultError, TrustError
+from shared.hashing import read_hashed
 from shared.ids import sha256
 from shared.trust.modelsig import check_variant
 from shared.trust.names import MANIFEST
@@ -154,10 +155,12 @@ def read_proven(path: Path, variant: Variant) -> bytes:
     """
     try:
         with os.fdopen(_open_sized(path, variant.size), "rb", buffering=0) as file:
-            data = file.readall()
+            data, digest = read_hashed(file, variant.size)
     except OSError as error:
         raise FaultError(f"{path} could not be read: {error.strerror}") from error
-    if len(data) != variant.size or sha256(data) != variant.digest:
+    except MemoryError as error:
+        raise FaultError(f"{path.name} of {variant.size >> 20} MiB does not fit into memory") from error
+    if (len(data), digest) != (variant.size, variant.digest):
         raise TrustError(f"{path.name} was altered: it is not the {variant.name} that was signed")
     return data
 
