@@ -21,6 +21,10 @@ Examples:
   hinterland simulate --setup-only
 
   hinterland simulate --scenario loop --state /tmp/hl --report /tmp/report --json
+
+  hinterland simulate --scenario attacks --json > attacks.json
+
+  hinterland simulate --scenario attacks --only slots
 """
 
 app = typer.Typer(add_completion=False, help="Run the whole system on this machine.")
@@ -30,6 +34,7 @@ class Scenario(StrEnum):
     """What can be played."""
 
     LOOP = "loop"
+    ATTACKS = "attacks"
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)
@@ -44,23 +49,38 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     setup_only: Annotated[
         bool, typer.Option("--setup-only", help="Fetch and convert the data packages, then stop.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of a table.")] = False,
+    only: Annotated[str, typer.Option(help="Of the attacks, this family only.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report's JSON, or write it to FILE.")] = False,
+    file: Annotated[Path | None, typer.Argument(help="Where --json writes to instead of printing.")] = None,
 ) -> None:
-    """Run broker, coordinator, SuperLink and devices as real processes on loopback, and close the loop once.
+    """Run broker, coordinator, SuperLink and devices as real processes on loopback.
 
-    Ends with status 0 only if every stage was observed. Ctrl-C stops every process.
+    The loop: drift, training, optimising, judging, signing and rolling out, closed once. Ends with status 0 only if
+    every stage was observed.
+
+    The attacks: every threat, carried out on that world, each beside an honest control. Ends with status 0 only if
+    every attack was refused and every control accepted.
+
+    Ctrl-C stops every process.
     """
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json and file is None)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        from simulations.prepare import prepare
+        if scenario is Scenario.ATTACKS and not setup_only:
+            from simulations.scenarios.attacks import play as attacks
 
-        data = prepare(state, console=console)
-        if setup_only:
-            return
-        from simulations.scenarios.loop import play
+            attacked = attacks.play(state=state, report=report, only=only, port_base=port_base, console=console)
+            passed, document = attacks.passes(attacked, whole=not only), report / "attacks.json"
+        else:
+            from simulations.prepare import prepare
 
-        result = play(data, state=state, report=report, seed=seed, port_base=port_base, console=console)
+            data = prepare(state, console=console)
+            if setup_only:
+                return
+            from simulations.scenarios.loop import play
+
+            played = play(data, state=state, report=report, seed=seed, port_base=port_base, console=console)
+            passed, document = played.loop_closed, report / "report.json"
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
         raise typer.Exit(130) from None
@@ -71,9 +91,11 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
             f"[red]The package {error.name} is missing.[/] Remedy: pip install 'hinterland[simulate]'", soft_wrap=True
         )
         raise typer.Exit(1) from None
-    if as_json:
-        sys.stdout.write((report / "report.json").read_text())
-    raise typer.Exit(0 if result.loop_closed else 1)
+    if file is not None:
+        file.write_text(document.read_text())
+    elif as_json:
+        sys.stdout.write(document.read_text())
+    raise typer.Exit(0 if passed else 1)
 
 
 def _fail(console: Console, error: HinterlandError) -> NoReturn:

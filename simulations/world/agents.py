@@ -40,8 +40,8 @@ class AgentSpec:
 
     device: str
     state: Path
-    data: Path
-    """Directory of its training data."""
+    data: Path | None
+    """Directory of its training data; None where it only infers."""
 
     pipelines: Sequence[Replay | Video]
     telemetry_s: float
@@ -69,7 +69,7 @@ def _render(spec: AgentSpec, token_file: Path) -> str:
         _table("[agent]", state=str(spec.state), token_file=str(token_file)),
         _table("[reporting]", telemetry_s=spec.telemetry_s, drift_inputs=spec.drift_inputs),
         _table("[update]", check_s=0.5),
-        _table("[training]", enabled=True, data=str(spec.data)),
+        *([] if spec.data is None else [_table("[training]", enabled=True, data=str(spec.data))]),
     ]
     return "\n".join([*tables, *map(_pipeline, spec.pipelines)])
 

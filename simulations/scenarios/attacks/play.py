@@ -1,0 +1,129 @@
+"""Play every attack: one world, family after family, a row for each act."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from shared.errors import HinterlandError, RefusedError
+from simulations.report.attacks import keep, line, summary
+from simulations.scenarios.attacks import hostile_models, models, on_the_way, replayed, slots, stolen_keys
+from simulations.scenarios.attacks.ground import CALM, FLEETS, HONEST, TENANT, YARD, Ground
+from simulations.scenarios.attacks.row import Attack, AttackReport, Row, Seen
+from simulations.world import leftovers
+from simulations.world.world import World
+
+Family = Callable[[Ground], Iterator[Attack]]
+
+FAMILIES: Mapping[str, Family] = {
+    "way": on_the_way.attacks,
+    "time": replayed.attacks,
+    "keys": stolen_keys.attacks,
+    "models": hostile_models.attacks,
+    "slots": slots.attacks,
+}
+"""In the order in which they are played."""
+
+LEAST = 60
+"""Rows of the whole set; fewer mean that families were lost."""
+
+
+def play(*, state: Path, report: Path, only: str, port_base: int, console: Console) -> AttackReport:
+    """Play all families, or only one; write the report; stop every process.
+
+    Raises:
+        RefusedError: there is no family of that name.
+        HinterlandError: the world could not be started.
+        KeyboardInterrupt: a person stopped it.
+    """
+    families = {name: FAMILIES[name] for name in FAMILIES if only in ("", name)}
+    if not families:
+        raise RefusedError(f"there is no family {only!r} of attacks", hint=f"Choose one of {', '.join(FAMILIES)}.")
+    began, rows = time.time(), list[Row]()
+    with leftovers.sole_use(state):
+        world = World((state / "attacks").absolute(), port_base=port_base)
+        ground = Ground(world)
+        try:
+            with console.status("servers: broker, coordinator, SuperLink"):
+                begin(ground)
+            for name, family in families.items():
+                for row in carry_out(name, family, ground):
+                    rows.append(row)
+                    console.print(line(row), soft_wrap=True, highlight=False)
+        finally:
+            ground.close()
+            for agent in world.agents.values():
+                agent.kill()
+            world.stop()
+    made = AttackReport(began=began, seconds=time.time() - began, tenant=TENANT, rows=rows)
+    keep(made, report)
+    console.print(summary(made))
+    return made
+
+
+def passes(report: AttackReport, *, whole: bool) -> bool:
+    """Whether every row held; of the whole set there must be enough."""
+    return report.held and (not whole or len(report.rows) >= LEAST)
+
+
+def begin(ground: Ground) -> None:
+    """Start the servers, and one device that is served as it should be."""
+    ground.world.build(tenant=TENANT, fleets=FLEETS)
+    ground.world.start()
+    ground.tap.subscribe("hl/1/#")
+    ground.enrol(HONEST, fleet=YARD)
+    ground.roll_out(ground.release(CALM, models.honest(1)), fleet=YARD)
+    ground.agent(HONEST, model=CALM).start()
+    ground.wait_status(HONEST, "active", within_s=40.0)
+
+
+def carry_out(name: str, family: Family, ground: Ground) -> Iterator[Row]:
+    """The rows of one family; what keeps it from being played is a row too."""
+    try:
+        for attack in family(ground):
+            yield one(name, attack)
+    except HinterlandError as error:
+        yield _fault(name, error)
+    except Exception as error:  # a family that breaks must not keep the others from being played
+        yield _fault(name, error)
+
+
+def one(family: str, attack: Attack) -> Row:
+    """Carry out one attack."""
+    began = time.monotonic()
+    try:
+        seen, fault = attack.act(), ""
+    except Exception as error:  # whatever it is: the attack was not carried out, which the row says
+        seen, fault = Seen(refused=False, accepted=False), f"{type(error).__name__}: {error}"
+    return Row(
+        id=f"{family}.{attack.name}",
+        family=family,
+        threat=attack.threat,
+        victim=attack.victim,
+        done=attack.done,
+        refused=seen.refused,
+        error=seen.error,
+        observed=seen.observed,
+        control=attack.control,
+        accepted=seen.accepted,
+        seconds=round(time.monotonic() - began, 3),
+        fault=fault,
+    )
+
+
+def _fault(family: str, error: Exception) -> Row:
+    return Row(
+        id=f"{family}.family",
+        family=family,
+        threat="",
+        victim="",
+        done="the family was to be played",
+        refused=False,
+        control="",
+        accepted=False,
+        seconds=0.0,
+        fault=f"{type(error).__name__}: {error}",
+    )
