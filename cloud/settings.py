@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -68,6 +68,22 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Days for which telemetry, drift reports and the timeline are kept; 0 keeps them for ever."""
 
 
+class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long devices are believed, and what an identity in two places means."""
+
+    certificate_days: float = 30.0
+    """Life of a device's certificate; renewal begins at half of it. Shorter, and a key that was taken unnoticed is of
+    use for less long; longer, and devices may be switched off, or the coordinator away, for longer."""
+
+    rescue_days: float = 90.0
+    """After a certificate has expired, in which its device may still get another one by itself; 0 for none, and then
+    every device that was away for too long needs a new token."""
+
+    on_clone: Literal["alarm", "revoke"] = "alarm"
+    """What follows when one key seems to be in two places: an alarm, or the device is revoked at once. Devices whose
+    disks are restored from copies look the same; so people decide unless you say otherwise."""
+
+
 class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the coordinator goes round."""
 
@@ -97,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     broker: BrokerSettings = BrokerSettings()
     superlink: SuperlinkSettings = SuperlinkSettings()
     store: StoreSettings = StoreSettings()
+    devices: DeviceSettings = DeviceSettings()
     loop: LoopSettings = LoopSettings()
     secrets: SecretSettings = SecretSettings()
     directory: str = DEFAULT_DIRECTORY

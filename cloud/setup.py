@@ -17,6 +17,7 @@ from cloud.release.keys import FileKeys
 from cloud.release.repository import Repository
 from cloud.release.sealed import Sealer
 from cloud.settings import Settings, render_settings
+from cloud.store.certificates import Certificates
 from cloud.store.database import Database, open_database, sqlite_url
 from cloud.store.devices import Devices
 from cloud.store.keys import ApiKeys
@@ -180,9 +181,9 @@ def _broker(settings: Settings, authority: Authority, *, account: str, at: float
         make_directory(layout.broker.data)
     database = open_state(settings)
     with database.read() as connection:
-        devices = Devices(connection).all()
+        devices, revoked = Devices(connection).all(), Certificates(connection).revoked(at=at)
     database.close()
-    open_door(settings, authority).fit(devices, at=at)
+    open_door(settings, authority).fit(devices, revoked=revoked, at=at)
     config = render_config(layout.broker, port=settings.broker.port, address=settings.broker.host, user=account)
     if read_if_present(layout.broker_config) == config.encode():
         return []

@@ -55,6 +55,8 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Only this device may use the token; any when empty."""
 
     ttl_s: float = 86_400.0
+    key_sha256: str = ""
+    """Only this key may use it: SHA-256 of the public key in DER, as `hinterland-agent key` prints; any when empty."""
 
 
 class TokenIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +103,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     enrolled_at: float
     last_seen: float
     models: list[DeviceModel] = []
+    revoked_at: float | None = None
+    alarm: str = ""
+    """Why its key seems to be in two places; empty for none."""
+
+    alarm_at: float | None = None
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,5 @@
-"""How a device and its coordinator meet: the token, and the messages of `/v1/enrol` and `/v1/renew`, as JSON.
+"""How a device and its coordinator meet: the token, and the messages of `/v1/enrol`, `/v1/renew` and `/v1/rescue`, as
+JSON.
 
 1. An operator has a token minted and carries it to the device.
 2. The device fetches `/v1/ca` over a connection that it cannot trust yet, and holds the certificate it gets
@@ -6,6 +7,8 @@
 3. It posts an `EnrolRequest` to `/v1/enrol`. The token opens that door once; a repetition with the same
    token *and* the same public key gets the same device again, since the first answer may have been lost.
 4. Before its certificate expires it posts a `RenewRequest` to `/v1/renew`, proving that it holds the old key.
+5. If it was away when its certificate expired, it posts a `RescueRequest` to `/v1/rescue` with the same proof. That is
+   granted for a while after the end, for its newest certificate and the same key only; later a token is needed.
 
 A refusal is a 4xx status with a `Refusal` as its body.
 """
@@ -103,6 +106,19 @@ class RenewRequest(msgspec.Struct, frozen=True, kw_only=True):
     certificate for a key that only the device has."""
 
 
+class RescueRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that was away asks for a certificate after the old one expired; answered with a `RenewAnswer`."""
+
+    certificate: str
+    """The expired one, PEM."""
+
+    csr: str
+    """For the same key."""
+
+    signature: bytes
+    """As in `RenewRequest`, over `rescue_statement(csr)`: a recorded renewal is no rescue."""
+
+
 class RenewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The new certificate."""
 
@@ -149,6 +165,11 @@ def parse_token(text: str) -> Token:
 def renewal_statement(csr: str) -> bytes:
     """What the present key signs; the first line keeps it from meaning anything elsewhere."""
     return b"hinterland renewal 1\n" + csr.encode()
+
+
+def rescue_statement(csr: str) -> bytes:
+    """What the key of an expired certificate signs."""
+    return b"hinterland rescue 1\n" + csr.encode()
 
 
 def to_json(message: msgspec.Struct) -> bytes:

@@ -37,6 +37,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     """Records that the outbox gave up over its cap since `boot`, oldest first: a counted loss."""
 
+    taken_over: int = 0
+    """Sessions of this agent's process that another holder of its identity ended (MQTT 5, reason code 0x8E)."""
+
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
     """Sent after the coordinator's commit: everything up to `seq` is durable there."""

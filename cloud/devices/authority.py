@@ -20,11 +20,15 @@ from cloud.devices.profiles import DAY, authority, leaf, revocations
 from cloud.release.sealed import Sealer
 from shared.clock import utc
 from shared.durable import read_if_present, write_atomic
-from shared.enrolment import RenewRequest, renewal_statement
+from shared.enrolment import RenewRequest, RescueRequest, renewal_statement, rescue_statement
 from shared.errors import ContractError, FaultError, RefusedError, TrustError
 from shared.ids import RESERVED, DeviceId, device_id, sha256
 
-DEVICE_LIFETIME = 90 * DAY
+DEVICE_LIFETIME = 30 * DAY
+"""Renewal begins at half of it: a device may be off for two weeks, or the coordinator away, and nobody loses a session;
+a key that was taken without anybody noticing opens doors for a month at most, unless the thief renews, and that shows.
+"""
+
 SERVER_LIFETIME = 90 * DAY
 REVOCATION_LIFETIME = 7 * DAY
 
@@ -142,19 +146,30 @@ class Authority:
             TrustError: the certificate is not ours or has expired, or the signature is not by its key.
         """
         certificate = _certificate(request.certificate)
-        # (1) ours, (2) in date, (3) a device's, (4) and its key asks
-        self._prove_ours(certificate)
+        # (1) in date, (2) ours and a device's, (3) and its key asks
         if not certificate.not_valid_before_utc <= utc(at) <= certificate.not_valid_after_utc:
             raise TrustError("the present certificate is out of date", hint="Enrol the device again.")
-        name = device_id(_common_name(certificate))
-        key = certificate.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise TrustError("the present certificate has a foreign kind of key")
-        try:
-            key.verify(request.signature, renewal_statement(request.csr), ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature as error:
-            raise TrustError("the renewal is not signed by the present key") from error
-        return name
+        return self._holder(certificate, request.signature, renewal_statement(request.csr))
+
+    def check_rescue(self, request: RescueRequest, *, at: float, grace: float) -> DeviceId:
+        """Prove that the holder of an expired certificate's key asks, not later than `grace` seconds after its end.
+
+        The caller still owes that the device was not revoked, that this was its newest certificate, and that the
+        request is for the same key.
+
+        Raises:
+            ContractError: a part is not what it should be.
+            TrustError: the certificate is not ours or expired too long ago, or the signature is not by its key.
+            RefusedError: the certificate is still good.
+        """
+        certificate = _certificate(request.certificate)
+        # (1) expired, (2) not for too long, (3) ours and a device's, (4) and its key asks
+        ended = certificate.not_valid_after_utc.timestamp()
+        if at <= ended:
+            raise RefusedError("the certificate is still good", hint="Renew it.")
+        if at > ended + grace:
+            raise TrustError("the certificate expired too long ago", hint="Enrol the device with a new token.")
+        return self._holder(certificate, request.signature, rescue_statement(request.csr))
 
     def revocation_list(
         self, revoked: Mapping[int, float], *, at: float, number: int, lifetime: float = REVOCATION_LIFETIME
@@ -195,6 +210,19 @@ class Authority:
         profile = leaf(name, key, usage=usage, issuer=self._certificate, at=at, lifetime=lifetime, hosts=hosts)
         return profile.sign(self._key, hashes.SHA256())
 
+    def _holder(self, certificate: x509.Certificate, signature: bytes, statement: bytes) -> DeviceId:
+        """The device whose certificate of ours it is, and whose key made `signature`."""
+        self._prove_ours(certificate)
+        name = device_id(_common_name(certificate))
+        key = certificate.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise TrustError("the present certificate has a foreign kind of key")
+        try:
+            key.verify(signature, statement, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature as error:
+            raise TrustError("the renewal is not signed by the present key") from error
+        return name
+
     def _prove_ours(self, certificate: x509.Certificate) -> None:
         try:
             certificate.verify_directly_issued_by(self._certificate)
@@ -209,6 +237,16 @@ def serial_number(certificate: str) -> int:
         ContractError: no certificate.
     """
     return _certificate(certificate).serial_number
+
+
+def certified_key(certificate: str) -> bytes:
+    """The public key that a certificate in PEM is for, DER (SubjectPublicKeyInfo).
+
+    Raises:
+        ContractError: no certificate.
+    """
+    key = _certificate(certificate).public_key()
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def public_key(csr: str) -> bytes:

@@ -11,18 +11,29 @@ from sqlalchemy import Connection
 
 from cloud.access.keys import Principal
 from cloud.audit.log import AuditLog
-from cloud.devices.authority import DEVICE_LIFETIME, Authority, public_key, serial_number
+from cloud.devices.alarm import shut_out
+from cloud.devices.authority import Authority, public_key
 from cloud.devices.doors import Doors
 from cloud.devices.enrolment import SECRET_BYTES, Grant, check, mint
+from cloud.devices.renewal import CertificatePolicy, Renewals, issue
+from cloud.store.certificates import Certificates
 from cloud.store.database import Database
 from cloud.store.devices import Device, Devices, DeviceState
 from cloud.store.events import Events
 from cloud.store.tokens import TokenRow, Tokens
 from shared.api import TokenIssued, TokenRequest
 from shared.clock import Clock
-from shared.enrolment import EnrolAnswer, EnrolRequest, RenewAnswer, RenewRequest, encode_token, parse_token
-from shared.errors import ContractError, RefusedError, TransportError, TrustError
-from shared.ids import Digest, device_id, fleet_id, sha256
+from shared.enrolment import (
+    EnrolAnswer,
+    EnrolRequest,
+    RenewAnswer,
+    RenewRequest,
+    RescueRequest,
+    encode_token,
+    parse_token,
+)
+from shared.errors import ContractError, RefusedError, TransportError
+from shared.ids import Digest, check_digest, device_id, fleet_id, sha256
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +74,7 @@ class EnrolmentDesk:
         welcome: Welcome,
         root: Callable[[], bytes],
         fleets: Callable[[], Sequence[str]],
+        policy: CertificatePolicy | None = None,
     ) -> None:
         """`root` gives the tenant's first TUF root, `fleets` the fleets whose desired state is signed here."""
         self._database = database
@@ -72,6 +84,8 @@ class EnrolmentDesk:
         self._welcome = welcome
         self._root = root
         self._fleets = fleets
+        self._policy = policy or CertificatePolicy()
+        self._renewals = Renewals(database=database, authority=authority, clock=clock, policy=self._policy)
 
     @property
     def certificate(self) -> str:
@@ -94,6 +108,7 @@ class EnrolmentDesk:
             )
         if not 0 < request.ttl_s <= 365 * 86_400:
             raise ContractError("a token lives between a moment and a year", hint="Give `ttl_s` in seconds.")
+        key = check_digest(request.key_sha256) if request.key_sha256 else ""
         token, grant = mint(
             identifier=f"t-{secrets.token_hex(8)}",
             secret=secrets.token_bytes(SECRET_BYTES),
@@ -109,10 +124,11 @@ class EnrolmentDesk:
             device=device,
             created_at=at,
             expires_at=grant.expires,
+            key_sha256=key,
         )
         with self._database.write() as connection:
             Tokens(connection).add(row)
-            after = {"device": device, "fleet": fleet, "expires_at": grant.expires}
+            after = {"device": device, "fleet": fleet, "expires_at": grant.expires, "key": key}
             AuditLog(connection).add(at=at, actor=by.actor, action="token.create", subject=grant.id, after=after)
         return TokenIssued(token=encode_token(token), fleet=fleet, device=device, expires_at=grant.expires)
 
@@ -127,55 +143,43 @@ class EnrolmentDesk:
         at, token, key = self._clock.now(), parse_token(request.token), public_key(request.csr)
         with self._database.write() as connection:
             row = Tokens(connection).find(token.id)
-            check(token, None if row is None else _grant(row), at=at)
+            check(token, None if row is None else _grant(row), at=at, key_sha256=sha256(key))
             if row is None or not Tokens(connection).take(row.id, key=sha256(key), at=at):
                 raise RefusedError("the enrolment token was used by another device", hint="Have a new token minted.")
-            certificate = self._authority.issue_device(request.csr, row.device, at=at)
-            self._admit(connection, request, row, certificate, key, at=at)
+            if row.used_at is None:
+                certificate = self._admit(connection, request, row, key, at=at)
+            else:
+                certificate = _given_before(connection, row, key)
         self._open_doors()
         return self._answer(row, certificate)
 
     def renew(self, request: RenewRequest) -> RenewAnswer:
-        """Give a device that proves its present key a new certificate.
-
-        Raises:
-            ContractError: a part is not what it should be.
-            TrustError: the proof fails, or the device was revoked.
-        """
-        at = self._clock.now()
-        name, key = self._authority.check_renewal(request, at=at), public_key(request.csr)
-        with self._database.write() as connection:
-            device = Devices(connection).find(name)
-            if device is None or device.state is not DeviceState.ENROLLED:
-                raise TrustError(f"{name} is not enrolled", hint="Enrol it again with a new token.")
-            certificate = self._authority.issue_device(request.csr, name, at=at)
-            Devices(connection).rekey(name, key=key, serial=_serial(certificate), expires_at=at + DEVICE_LIFETIME)
-            AuditLog(connection).add(at=at, actor=f"device:{name}", action="device.renew", subject=name)
+        """See `Renewals.renew`."""
+        answer = self._renewals.renew(request)
         self._open_doors()
-        return RenewAnswer(certificate=certificate)
+        return answer
+
+    def rescue(self, request: RescueRequest) -> RenewAnswer:
+        """See `Renewals.rescue`."""
+        answer = self._renewals.rescue(request)
+        self._open_doors()
+        return answer
 
     def revoke(self, device: str, *, reason: str, by: Principal) -> None:
-        """Shut a device out: broker, federated engine, renewal.
+        """Shut a device out: broker, federated engine, renewal, rescue.
 
         Raises:
             UnknownError: there is none of that name.
         """
-        at = self._clock.now()
         with self._database.write() as connection:
             held = Devices(connection).get(device)
             if held.state is DeviceState.REVOKED:
                 return
-            Devices(connection).revoke(device, at=at)
-            states = {"before": {"state": held.state.value}, "after": {"state": DeviceState.REVOKED.value}}
-            AuditLog(connection).add(
-                at=at, actor=by.actor, action="device.revoke", subject=device, reason=reason, **states
-            )
-            Events(connection).add("device.revoked", device, f"{device} was shut out", at=at, reason=reason)
+            shut_out(connection, held, at=self._clock.now(), actor=by.actor, reason=reason)
         self._open_doors()
 
-    def _admit(
-        self, connection: Connection, request: EnrolRequest, row: TokenRow, certificate: str, key: bytes, *, at: float
-    ) -> None:
+    def _admit(self, connection: Connection, request: EnrolRequest, row: TokenRow, key: bytes, *, at: float) -> str:
+        issued = issue(self._authority, request.csr, row.device, at=at, lifetime=self._policy.lifetime_s)
         device = Device(
             id=row.device,
             fleet=row.fleet,
@@ -184,17 +188,20 @@ class EnrolmentDesk:
             runtimes=_facts(request.runtimes),
             agent=request.agent[:MAX_FACT],
             public_key=key,
-            serial=_serial(certificate),
-            expires_at=at + DEVICE_LIFETIME,
+            node=Devices(connection).keep_node(row.device, key=key),
+            serial=issued.serial,
+            expires_at=issued.expires_at,
             enrolled_at=at,
             last_seen=at,
         )
+        Certificates(connection).add(issued)
         Devices(connection).put(device)
-        after = {"fleet": row.fleet, "serial": device.serial, "token": row.id}
+        after = {"fleet": row.fleet, "serial": device.serial, "token": row.id, "key": sha256(key)}
         AuditLog(connection).add(
             at=at, actor=f"device:{row.device}", action="device.enrol", subject=row.device, after=after
         )
         Events(connection).add("device.enrolled", row.device, f"{row.device} joined {row.fleet}", at=at)
+        return issued.pem
 
     def _answer(self, row: TokenRow, certificate: str) -> EnrolAnswer:
         return EnrolAnswer(
@@ -218,11 +225,24 @@ class EnrolmentDesk:
 
 
 def _grant(row: TokenRow) -> Grant:
-    return Grant(id=row.id, secret_sha256=Digest(row.secret_sha256), expires=row.expires_at)
+    secret = Digest(row.secret_sha256)
+    return Grant(id=row.id, secret_sha256=secret, expires=row.expires_at, key_sha256=row.key_sha256)
 
 
-def _serial(certificate: str) -> str:
-    return str(serial_number(certificate))
+def _given_before(connection: Connection, row: TokenRow, key: bytes) -> str:
+    """What the key that used the token has got: its first answer was lost.
+
+    A device that was revoked since then, or enrolled anew, does not come back by a token that it has used.
+
+    Raises:
+        RefusedError: as said.
+    """
+    device = Devices(connection).find(row.device)
+    if device is not None and device.state is DeviceState.ENROLLED and device.public_key == key:
+        held = Certificates(connection).find(device.serial)
+        if held is not None and held.pem:
+            return held.pem
+    raise RefusedError("the enrolment token was used", hint="Have a new token minted.")
 
 
 def _facts(claimed: list[str]) -> list[str]:

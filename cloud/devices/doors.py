@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from cloud.devices.authority import REVOCATION_LIFETIME, Authority
 from cloud.devices.broker import Grant, render_access
+from cloud.store.certificates import Certificates
 from cloud.store.database import Database
 from cloud.store.devices import Device, Devices, DeviceState
 from shared.clock import Clock
@@ -66,8 +67,13 @@ class BrokerDoor:
         self._authority = authority
         self._tenant = TenantId(tenant)
 
-    def fit(self, devices: Sequence[Device], *, at: float) -> bool:
+    def fit(self, devices: Sequence[Device], *, revoked: Mapping[int, float], at: float) -> bool:
         """Make both lists say what `devices` say; whether anything changed.
+
+        Args:
+            devices: all of them.
+            revoked: serial → Unix seconds since when a certificate does not count.
+            at: Unix seconds.
 
         Raises:
             FaultError: the disk did not take them.
@@ -78,13 +84,12 @@ class BrokerDoor:
         changed = read_if_present(self._access) != access
         if changed:
             write_atomic(self._access, access)
-        changed = self._fit_revoked(devices, at=at) or changed
+        changed = self._fit_revoked(revoked, at=at) or changed
         if changed:
             self._signal()
         return changed
 
-    def _fit_revoked(self, devices: Sequence[Device], *, at: float) -> bool:
-        revoked = {int(device.serial): device.revoked_at for device in devices if device.revoked_at is not None}
+    def _fit_revoked(self, revoked: Mapping[int, float], *, at: float) -> bool:
         held = read_if_present(self._revoked)
         listed = None if held is None else x509.load_pem_x509_crl(held)
         if listed is not None and _says(listed, revoked.keys()) and not _stale(listed, at=at):
@@ -122,11 +127,20 @@ class Doors:
         """
         with self._lock:
             with self._database.read() as connection:
-                devices = Devices(connection).all()
-            self._broker.fit(devices, at=self._clock.now())
+                devices, at = Devices(connection).all(), self._clock.now()
+                revoked, retired = Certificates(connection).revoked(at=at), Devices(connection).retired_nodes()
+            self._broker.fit(devices, revoked=revoked, at=at)
             if self._nodes is not None:
                 for device in devices:
                     self._fit_node(device, self._nodes)
+                for node in retired:
+                    self._retire(node, self._nodes)
+
+    def _retire(self, node: str, nodes: Nodes) -> None:
+        with suppress(RefusedError):  # out already
+            nodes.unregister_node(int(node))
+        with self._database.write() as connection:
+            Devices(connection).forget_node(node)
 
     def _fit_node(self, device: Device, nodes: Nodes) -> None:
         if device.state is DeviceState.ENROLLED and not device.node:

@@ -27,6 +27,8 @@ class Grant:
     id: str
     secret_sha256: Digest
     expires: float
+    key_sha256: str = ""
+    """The only key that it opens the door for; empty for whichever comes first."""
 
 
 def mint(
@@ -53,13 +55,14 @@ def mint(
     return token, Grant(id=identifier, secret_sha256=sha256(text.encode()), expires=expires)
 
 
-def check(token: Token, grant: Grant | None, *, at: float) -> None:
+def check(token: Token, grant: Grant | None, *, at: float, key_sha256: str = "") -> None:
     """Refuse an unknown, wrong or expired token, each in the same words: a guess learns nothing.
 
     Args:
         token: as the device sent it.
         grant: the record under `token.id`, or None.
         at: Unix seconds; the record's expiry counts, not the token's.
+        key_sha256: SHA-256 of the key that asks (DER, SubjectPublicKeyInfo).
 
     Raises:
         RefusedError: as said.
@@ -69,3 +72,8 @@ def check(token: Token, grant: Grant | None, *, at: float) -> None:
     right = hmac.compare_digest(sha256(token.secret.encode()), expected)
     if grant is None or grant.id != token.id or not right or at >= grant.expires:
         raise RefusedError("the enrolment token is unknown, used or expired", hint="Have a new token minted.")
+    if grant.key_sha256 and grant.key_sha256 != key_sha256:
+        raise RefusedError(
+            "the enrolment token is for another key",
+            hint="`hinterland-agent key` prints this device's; have a token minted for it.",
+        )

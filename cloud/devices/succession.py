@@ -64,9 +64,7 @@ class Evidence(StrEnum):
     CERTIFICATES = "a certificate was shown again after its successor"
 
 
-def next_step(
-    shown: Certificate | None, newest: Certificate, *, enrolled_at: float, same_key: bool, at: float
-) -> Step:
+def next_step(shown: Certificate | None, newest: Certificate, *, enrolled_at: float, same_key: bool, at: float) -> Step:
     """Decide what follows the certificate that is shown.
 
     Args:

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from cloud.store.rows import UnknownError, columns, many, one
-from cloud.store.tables import devices
+from cloud.store.tables import devices, retired_nodes
 
 
 class DeviceState(StrEnum):
@@ -91,10 +91,25 @@ class Devices:
 
     def rekey(self, device: str, *, key: bytes, serial: str, expires_at: float) -> None:
         """Keep a renewed certificate; a new key has to become a node again."""
-        held = self.get(device)
-        node = held.node if held.public_key == key else ""
+        node = self.keep_node(device, key=key)
         values = {"public_key": key, "serial": serial, "expires_at": expires_at, "node": node}
         self._connection.execute(update(devices).where(devices.c.id == device).values(**values))
+
+    def keep_node(self, device: str, *, key: bytes) -> str:
+        """The node that carries `key` already, or none; one that carries the device's former key is retired."""
+        held = self.find(device)
+        if held is None or not held.node or held.public_key == key:
+            return held.node if held else ""
+        self._connection.execute(retired_nodes.insert().values(node=held.node, device=device))
+        return ""
+
+    def retired_nodes(self) -> list[str]:
+        """Nodes whose keys no device has any more, and which the federated engine may still know."""
+        return list(self._connection.scalars(select(retired_nodes.c.node)))
+
+    def forget_node(self, node: str) -> None:
+        """The federated engine has forgotten a retired node."""
+        self._connection.execute(retired_nodes.delete().where(retired_nodes.c.node == node))
 
     def revoke(self, device: str, *, at: float) -> None:
         """Close the door to a device; its rows stay."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +18,8 @@ from cloud.store.tables import inbox_heads, receipts
 from shared.ids import DeviceId
 from shared.messages import Record
 from shared.topics import Up
+
+Watch = Callable[[Connection, Sequence[Arrival], float], None]
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,14 +53,17 @@ class _Stream(NamedTuple):
 class SqlInbox:
     """The coordinator's inbox; implements `cloud.ingest.inbox.Inbox`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, watch: Watch = lambda _connection, _arrivals, _at: None) -> None:
+        """`watch` looks at arrivals in the same transaction, before they are stored."""
         self._database = database
+        self._watch = watch
 
     def store(self, arrivals: Sequence[Arrival], *, at: float) -> list[int]:
         streams: dict[_Stream, list[Arrival]] = defaultdict(list)
         for arrival in arrivals:
             streams[_Stream(arrival.device, arrival.batch.boot, arrival.batch.channel)].append(arrival)
         with self._database.write() as connection:
+            self._watch(connection, arrivals, at)
             highest = {stream: _store(connection, stream, group, at) for stream, group in sorted(streams.items())}
             for device in {stream.device for stream in streams}:
                 Devices(connection).seen(device, at)

@@ -70,6 +70,13 @@ certificates = Table(
     Column("pem", Text, nullable=False),
 )
 
+retired_nodes = Table(
+    "retired_nodes",
+    metadata,
+    Column("node", String(20), primary_key=True),  # carried a key that its device no longer has
+    Column("device", NAME, nullable=False),
+)
+
 epochs = Table(
     "epochs",
     metadata,

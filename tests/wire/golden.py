@@ -49,7 +49,8 @@ PEM = "-----BEGIN EXAMPLE-----\nAA==\n-----END EXAMPLE-----\n"
 
 EXAMPLES: dict[str, msgspec.Struct] = {
     "batch": messages.Batch(
-        boot="3f2a", channel=Up.TELEMETRY, records=[messages.Record(seq=1, at=AT, body=pack(TELEMETRY))], dropped=3
+        boot="3f2a", channel=Up.TELEMETRY, records=[messages.Record(seq=1, at=AT, body=pack(TELEMETRY))], dropped=3,
+        taken_over=1,
     ),
     "ack": messages.Ack(boot="3f2a", channel=Up.TELEMETRY, seq=1),
     "telemetry": TELEMETRY,
@@ -77,6 +78,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         broker_host="192.0.2.7", broker_port=8883, superlink="192.0.2.7:9093", server_name="coordinator.example",
     ),
     "renew-request": enrolment.RenewRequest(certificate=PEM, csr=PEM, signature=SKETCH),
+    "rescue-request": enrolment.RescueRequest(certificate=PEM, csr=PEM, signature=SKETCH),
     "renew-answer": enrolment.RenewAnswer(certificate=PEM),
     "refusal": enrolment.Refusal(code="refused", message="the token was used", hint="Ask for a new one."),
     "instruction": federation.Instruction(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from cloud.api.bodies import body, reply
 from cloud.api.services import Operator, Parts
 from shared.api import TokenRequest
-from shared.enrolment import EnrolRequest, RenewRequest
+from shared.enrolment import EnrolRequest, RenewRequest, RescueRequest
 
 router = APIRouter(tags=["enrolment"])
 
@@ -30,6 +30,12 @@ def enrol(parts: Parts, request: Annotated[EnrolRequest, Depends(body(EnrolReque
 def renew(parts: Parts, request: Annotated[RenewRequest, Depends(body(RenewRequest))]) -> Response:
     """Trade a certificate and a proof of its key for a fresh one."""
     return reply(parts.desk.renew(request))
+
+
+@router.post("/rescue")
+def rescue(parts: Parts, request: Annotated[RescueRequest, Depends(body(RescueRequest))]) -> Response:
+    """Trade an expired certificate and a proof of its key for a fresh one, within the time of grace."""
+    return reply(parts.desk.rescue(request))
 
 
 @router.post("/tokens")

@@ -30,6 +30,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_certificates_superseded_at"), "certificates", ["superseded_at"])
     op.execute(sa.text(_KNOWN))
     op.create_table(
+        "retired_nodes",
+        sa.Column("node", sa.String(length=20), nullable=False),
+        sa.Column("device", sa.String(length=80), nullable=False),
+        sa.PrimaryKeyConstraint("node", name=op.f("pk_retired_nodes")),
+    )
+    op.create_table(
         "epochs",
         sa.Column("device", sa.String(length=80), nullable=False),
         sa.Column("channel", sa.String(length=16), nullable=False),
