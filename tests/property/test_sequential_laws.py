@@ -43,7 +43,7 @@ def test_eight_points_worse_is_found_and_equal_is_promoted():
     rng = np.random.default_rng(3)
     halted = promoted = 0
     for _ in range(100):
-        worse = Counter(rng.choice([-1.0, 0.0, 1.0], p=[0.12, 0.84, 0.04], size=1000).tolist())
+        worse = Counter(rng.choice([-1.0, 0.0, 1.0], p=[0.12, 0.84, 0.04], size=2000).tolist())
         equal = Counter(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.96, 0.02], size=2000).tolist())
         halted += judge(worse, tight).verdict is Verdict.WORSE
         promoted += judge(equal, tight).verdict is Verdict.NOT_WORSE
