@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from tuf.api.metadata import Metadata, MetaFile, Root, T, Targets
 
@@ -15,13 +16,17 @@ from cloud.release.roles import ROOT, SNAPSHOT, TIMESTAMP, expiry
 from shared.errors import RefusedError
 from shared.trust.names import ISSUED
 
+Stamp = Callable[[], Mapping[str, Any]]
+"""Further fields of each timestamp, as they are when it is signed."""
+
 
 class Committer:
     """Signs with a key ring and writes into a repository's files, or into a draft of them."""
 
-    def __init__(self, files: RepositoryFiles | Draft, keys: KeyRing) -> None:
+    def __init__(self, files: RepositoryFiles | Draft, keys: KeyRing, *, stamp: Stamp = dict) -> None:
         self._files = files
         self._keys = keys
+        self._stamp = stamp
 
     def can_sign(self, role: str, *, by: Root | Targets) -> bool:
         """Whether enough of the keys are here that `by` lets sign `role`."""
@@ -68,6 +73,7 @@ class Committer:
         fields = heads.timestamp.signed.unrecognized_fields
         # a coordinator whose clock is set back must not sign an earlier time than before
         fields[ISSUED] = max(int(at), int(fields.get(ISSUED, 0)))
+        fields.update(self._stamp())
         self._files.write(TIMESTAMP_FILE, self._sign(heads.timestamp, TIMESTAMP, by=[heads.root.signed], at=at))
 
     def _sign(self, metadata: Metadata[T], role: str, *, by: Sequence[Root | Targets], at: float) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from cloud.release.commit import Committer
+from cloud.release.commit import Committer, Stamp
 from cloud.release.draft import Draft, finish
 from cloud.release.exclusive import Exclusive
 from cloud.release.files import TIMESTAMP_FILE, RepositoryFiles, metadata_name
@@ -68,12 +68,13 @@ class Change(NamedTuple):
 class Repository:
     """Publishes; safe to call from several threads and processes."""
 
-    def __init__(self, directory: Path, *, keys: KeyRing, clock: Clock) -> None:
+    def __init__(self, directory: Path, *, keys: KeyRing, clock: Clock, stamp: Stamp = dict) -> None:
         """Use `open` or `create`."""
         self._files = RepositoryFiles(directory)
         self._keys = keys
         self._clock = clock
-        self._commit = Committer(self._files, keys)
+        self._stamp = stamp
+        self._commit = Committer(self._files, keys, stamp=stamp)
         self._lock = Exclusive(directory)
 
     @staticmethod
@@ -95,8 +96,8 @@ class Repository:
         return repository
 
     @classmethod
-    def open(cls, directory: Path, *, keys: KeyRing, clock: Clock) -> Repository:
-        """Open a repository and prove it whole.
+    def open(cls, directory: Path, *, keys: KeyRing, clock: Clock, stamp: Stamp = dict) -> Repository:
+        """Open a repository and prove it whole; `stamp` gives further fields of its timestamps.
 
         Raises:
             RefusedError: there is none.
@@ -104,8 +105,8 @@ class Repository:
         """
         if not cls.exists(directory):
             raise RefusedError(f"{directory} holds no repository", hint="Create it first.")
-        repository = cls(directory, keys=keys, clock=clock)
-        repository._heads()
+        repository = cls(directory, keys=keys, clock=clock, stamp=stamp)
+        repository.heads()
         return repository
 
     @property
@@ -118,18 +119,29 @@ class Repository:
         """Version of the committed timestamp."""
         return int(Metadata[Timestamp].from_bytes(self._files.need(TIMESTAMP_FILE)).signed.version)
 
+    def heads(self) -> Heads:
+        """All current metadata, proven.
+
+        Raises:
+            TrustError: the repository was altered on disk.
+            FaultError: the disk failed, or a file is missing.
+        """
+        with self._lock:
+            finish(self._files)
+            return read_heads(self._files)
+
     def fleets(self) -> list[str]:
         """Fleets that have a role here."""
         prefix = fleet_role("")
-        return sorted(role.removeprefix(prefix) for role in self._heads().delegated if role.startswith(prefix))
+        return sorted(role.removeprefix(prefix) for role in self.heads().delegated if role.startswith(prefix))
 
     def releases(self) -> list[str]:
         """Identifiers of every published release."""
-        return sorted(_published(self._heads()))
+        return sorted(_published(self.heads()))
 
     def signers(self) -> list[str]:
         """Identifiers of the keys that vouch for every published release."""
-        return sorted(self._heads().delegated[RELEASES].signatures)
+        return sorted(self.heads().delegated[RELEASES].signatures)
 
     def desired(self, fleet: str) -> FleetDesired:
         """The committed desired state of a fleet.
@@ -138,7 +150,7 @@ class Repository:
             RefusedError: no such fleet.
         """
         with self._lock:
-            target = _fleet(self._heads(), fleet).signed.targets[desired_path(fleet)]
+            target = _fleet(self.heads(), fleet).signed.targets[desired_path(fleet)]
             return decode_desired(self._files.need(_stored(target)))
 
     def add_fleet(self, fleet: str) -> None:
@@ -149,7 +161,7 @@ class Repository:
         """
         role = fleet_role(fleet_id(fleet))
         with self._lock:
-            heads = self._heads()
+            heads = self.heads()
             if role in heads.delegated:
                 return
             self._delegate(heads.targets.signed, role, paths=fleet_paths(fleet))
@@ -168,7 +180,7 @@ class Repository:
         data = encode(release)
         decode_release(data)
         with self._lock:
-            heads = self._heads()
+            heads = self.heads()
             signed = heads.delegated[RELEASES].signed
             before = signed.targets.get(manifest_path(release.id))
             if before is not None and before.hashes["sha256"] == sha256(data):
@@ -190,7 +202,7 @@ class Repository:
             RefusedError: no such fleet, or it names a release that is not published.
         """
         with self._lock:
-            heads = self._heads()
+            heads = self.heads()
             signed = _fleet(heads, desired.fleet).signed
             _check_named(desired, _published(heads))
             before = signed.targets.get(desired_path(desired.fleet))
@@ -204,7 +216,7 @@ class Repository:
             FaultError: the disk failed.
         """
         with self._lock:
-            heads, now = self._heads(), self._clock.now()
+            heads, now = self.heads(), self._clock.now()
             wanted = [role for role, metadata in heads.all().items() if due(role, metadata.signed.expires, at=now)]
             waiting = [role for role in wanted if not self._commit.can_sign(role, by=heads.delegator(role))]
             able = [role for role in wanted if role not in waiting]
@@ -224,7 +236,7 @@ class Repository:
         root the last `KEEP` versions.
         """
         with self._lock:
-            return [(name, self._files.need(name)) for name in self._names(self._heads())]
+            return [(name, self._files.need(name)) for name in self._names(self.heads())]
 
     @contextmanager
     def changing(self) -> Iterator[Change]:
@@ -236,14 +248,9 @@ class Repository:
         """
         with self._lock:
             draft = Draft(self._files)
-            yield Change(self._heads(), self._keys, Committer(draft, self._keys), self._clock.now())
+            yield Change(self.heads(), self._keys, Committer(draft, self._keys, stamp=self._stamp), self._clock.now())
             draft.commit()
-            self._files.prune(set(self._names(self._heads())))
-
-    def _heads(self) -> Heads:
-        with self._lock:
-            finish(self._files)
-            return read_heads(self._files)
+            self._files.prune(set(self._names(self.heads())))
 
     def _create(self, tenant: str) -> None:
         now = self._clock.now()
@@ -283,7 +290,7 @@ class Repository:
 
     def _finish(self, heads: Heads, roles: Iterable[str]) -> None:
         self._commit.roles(heads, roles, at=self._clock.now())
-        self._files.prune(set(self._names(self._heads())))
+        self._files.prune(set(self._names(self.heads())))
 
     def _names(self, heads: Heads) -> list[str]:
         roots = [metadata_name(ROOT, version) for version in range(1, heads.root.signed.version + 1)]
