@@ -17,7 +17,7 @@ class Layout:
     db.sqlite          state                     tls/      certificates of our own servers and clients
     blobs/             bytes of the releases     broker/   what mosquitto reads
     runs/              one directory a run       superlink/  Flower's database, control token
-    tuf/               signed metadata
+    tuf/               signed metadata            admission.toml  what a release must have
     """
 
     directory: Path
@@ -33,6 +33,11 @@ class Layout:
         return self.directory / "cli.toml"
 
     @property
+    def admission(self) -> Path:
+        """What a release must have before it is published, TOML."""
+        return self.directory / "admission.toml"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on this directory."""
         return self.directory / "lock"
@@ -41,6 +46,11 @@ class Layout:
     def database(self) -> Path:
         """SQLite file."""
         return self.directory / "db.sqlite"
+
+    @property
+    def anchors(self) -> Path:
+        """Heads of the audit log, one a line; the settings may name a file elsewhere."""
+        return self.directory / "audit-anchors.jsonl"
 
     @property
     def blobs(self) -> Path:

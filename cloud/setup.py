@@ -14,6 +14,7 @@ from cloud.devices.broker import render_config
 from cloud.devices.doors import OBSERVER, BrokerDoor
 from cloud.layout import Layout
 from cloud.release.keys import FileKeys
+from cloud.release.policy_file import TEMPLATE
 from cloud.release.repository import Repository
 from cloud.release.sealed import Sealer
 from cloud.settings import Settings, render_settings
@@ -58,6 +59,7 @@ def set_up(settings: Settings, *, clock: Clock, account: str) -> list[str]:
     authority, new = _authority(settings, sealer, at=clock.now())
     made += new + fit_certificates(settings, authority, at=clock.now())
     made += _repository(settings, sealer, clock)
+    made += _admission(layout)
     made += _broker(settings, authority, account=account, at=clock.now())
     write_atomic(layout.settings, render_settings(settings).encode())
     return [*made, *_profile(settings, clock)]
@@ -173,6 +175,14 @@ def _repository(settings: Settings, sealer: Sealer, clock: Clock) -> list[str]:
             repository.add_fleet(fleet)
             made.append(f"fleet {fleet}")
     return made
+
+
+def _admission(layout: Layout) -> list[str]:
+    """The admission policy, for an operator to make stricter."""
+    if layout.admission.exists():
+        return []
+    write_atomic(layout.admission, TEMPLATE.encode())
+    return [f"admission policy, in {layout.admission}"]
 
 
 def _broker(settings: Settings, authority: Authority, *, account: str, at: float) -> list[str]:

@@ -14,13 +14,20 @@ from fastapi import FastAPI
 
 from cloud.api.app import create_app
 from cloud.api.services import Services
+from cloud.audit.anchors import AnchorFile, Anchoring
+from cloud.audit.outside import TrustKeeper, note_settings
+from cloud.devices.alarm import OnClone
 from cloud.devices.authority import Authority
 from cloud.devices.desk import EnrolmentDesk, Welcome
 from cloud.devices.doors import Doors, Nodes
+from cloud.devices.profiles import DAY
+from cloud.devices.renewal import CertificatePolicy
+from cloud.devices.watch import CloneWatch
 from cloud.distribution.chunks import ChunkServer
 from cloud.distribution.metadata import MetadataPublisher
 from cloud.ingest.ingest import Ingest
 from cloud.jobs import Jobs, LocalJobs, job_argv
+from cloud.loop.attesting import Admission
 from cloud.loop.drift import DriftKeeper
 from cloud.loop.releases import Publication
 from cloud.loop.rollouts import RolloutKeeper
@@ -34,6 +41,7 @@ from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
 from cloud.store.inbox import SqlInbox
 from cloud.store.retention import Retention
+from cloud.tls import CertificateKeeper, days_left
 from shared.bus import Bus
 from shared.bus.mqtt import Endpoint, MqttBus
 from shared.clock import Clock, SystemClock
@@ -97,8 +105,13 @@ def build(
     sealer = open_sealer(settings)
     authority = Authority.open(layout.authority, sealer=sealer)
     fit_certificates(settings, authority, at=clock.now())
-    repository = Repository.open(layout.tuf, keys=FileKeys(layout.keys, sealer=sealer), clock=clock)
-    database, blobs = open_state(settings), FileBlobs(layout.blobs)
+    policy = _certificate_policy(settings)
+    database = open_state(settings)
+    note_settings(database, settings, at=clock.now())
+    anchoring = Anchoring(database=database, file=AnchorFile(settings.anchor_file), clock=clock)
+    keys = FileKeys(layout.keys, sealer=sealer)
+    repository = Repository.open(layout.tuf, keys=keys, clock=clock, stamp=anchoring.stamp)
+    blobs = FileBlobs(layout.blobs)
     bus = bus or _mqtt(settings)
     jobs = jobs or LocalJobs(job_argv(), env={**os.environ, "HINTERLAND_DIR": str(layout.directory)})
     nodes = nodes or (SuperlinkNodes(settings) if settings.superlink.enabled else None)
@@ -113,16 +126,33 @@ def build(
         directory=layout.runs,
         attempts=settings.loop.attempts,
     )
+    publication = Publication(
+        database=database,
+        repository=repository,
+        keys=keys,
+        admission=Admission(
+            database=database, keys=keys, clock=clock, tenant=settings.identity.tenant, policy=layout.admission
+        ),
+        clock=clock,
+    )
+    trust = TrustKeeper(database=database, repository=repository, clock=clock)
     retention = Retention(database=database, clock=clock, days=settings.store.keep_days)
+    keeper = CertificateKeeper(
+        lambda: doors.while_shut(lambda: fit_certificates(settings, authority, at=clock.now())),
+        taken_up_by={"certificate of broker": doors.signal, f"certificate of {API_NAME}": bus.reopen},
+    )
     steps: list[tuple[str, Step]] = [
         ("doors", in_thread(doors.fit)),
+        ("certificates", in_thread(Seldom(keeper, clock, settings.loop.renew_s))),
         ("drift", in_thread(DriftKeeper(database=database, clock=clock, fleet=settings.fleet).turn)),
         ("runs", in_thread(runs.turn)),
         ("rollouts", in_thread(rollouts.turn)),
-        ("releases", in_thread(Publication(database=database, repository=repository, clock=clock).turn)),
+        ("releases", in_thread(publication.turn)),
         ("retention", in_thread(Seldom(retention.forget, clock, RETENTION_S))),
-        ("renewal", in_thread(Seldom(repository.renew, clock, settings.loop.renew_s))),
+        ("renewal", in_thread(Seldom(trust.renew, clock, settings.loop.renew_s))),
         ("signing", in_thread(rollouts.sign)),
+        ("trust", in_thread(trust.turn)),
+        ("audit", in_thread(anchoring.turn)),
         ("metadata", publishing.step),
     ]
     turn = Turn(steps)
@@ -139,10 +169,13 @@ def build(
             welcome=_welcome(settings),
             root=lambda: repository.root_bytes,
             fleets=repository.fleets,
+            policy=policy,
         ),
+        certificates=lambda: days_left(layout, at=clock.now()),
         tenant=settings.identity.tenant,
         fleet=settings.fleet,
         wake=loop.wake,
+        witness=lambda: anchoring.witness(repository.signed),
         health=lambda: {"broker": "ok" if bus.connected else "not connected", **turn.health},
     )
     return Coordinator(
@@ -153,7 +186,7 @@ def build(
         bus=bus,
         turn=turn,
         loop=loop,
-        ingest=Ingest(bus, SqlInbox(database), clock=clock),
+        ingest=Ingest(bus, SqlInbox(database, watch=CloneWatch(on_clone=policy.on_clone)), clock=clock),
         chunks=ChunkServer(bus, blobs, clock=clock),
         jobs=jobs,
     )
@@ -203,6 +236,13 @@ def _mqtt(settings: Settings) -> Bus:
         key=layout.key(API_NAME),
     )
     return MqttBus(endpoint, identity=API_NAME, random=SystemRandom())
+
+
+def _certificate_policy(settings: Settings) -> CertificatePolicy:
+    told = settings.devices
+    return CertificatePolicy(
+        lifetime_s=told.certificate_days * DAY, rescue_s=told.rescue_days * DAY, on_clone=OnClone(told.on_clone)
+    )
 
 
 def _welcome(settings: Settings) -> Welcome:

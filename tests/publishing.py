@@ -8,10 +8,12 @@ from typing import Any
 from tuf.api.metadata import Metadata
 
 from cloud.release import MemoryKeys, Repository
+from cloud.release.modelsig import MODEL_SIGNING, sign_models
 from shared.bundle import FleetDesired, Release, Runtime, Schema, Variant, split
 from shared.clock import VirtualClock
 from shared.ids import sha256
 from shared.trust import MemorySource, TrustClient
+from shared.trust.modelsig import unsigned_digest
 
 FLEET = "lab"
 MODEL_BYTES = b"weights" * 1000
@@ -44,13 +46,21 @@ class Publisher:
         self.directory = directory
         self.repository = Repository.create(directory, keys=self.keys, tenant=tenant, clock=self.clock)
         self.repository.add_fleet(FLEET)
+        self._signed: dict[str, Release] = {}
 
     def ship(self, counter: int, **changes: Any) -> Release:
         """Publish a release and make the fleet want it."""
-        release = make_release(counter, **changes)
+        release = self.signed(make_release(counter, **changes))
         self.repository.publish_release(release)
         self.repository.set_desired(FleetDesired(fleet=FLEET, default={release.model: release.id}))
         return release
+
+    def signed(self, release: Release) -> Release:
+        """With the signatures of the model key, as the publication gate makes them: once, for each time differs."""
+        name = unsigned_digest(release)
+        if name not in self._signed:
+            self._signed[name] = sign_models(release, self.keys.signer(MODEL_SIGNING))
+        return self._signed[name]
 
     def files(self) -> dict[str, bytes]:
         return dict(self.repository.files())

@@ -12,6 +12,7 @@ from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
 from cloud.distribution.metadata import MetadataPublisher
 from cloud.release.keys import MemoryKeys
+from cloud.release.modelsig import MODEL_SIGNING, sign_models
 from cloud.release.repository import Repository
 from edge.link.retained import RetainedFiles
 from edge.update.attempt import Parts
@@ -94,7 +95,8 @@ class UpdateWorld:
         self.blobs = MemoryBlobs()
         self.server = ChunkServer(self.coordinator, self.blobs, clock=self.clock, gather_s=0, quiet_s=0.01)
         self.publisher = MetadataPublisher(self.coordinator, tenant=TENANT)
-        self.repository = Repository.create(directory / "tuf", keys=MemoryKeys(), tenant=TENANT, clock=self.clock)
+        self.keys = MemoryKeys()
+        self.repository = Repository.create(directory / "tuf", keys=self.keys, tenant=TENANT, clock=self.clock)
         self.repository.add_fleet(FLEET)
         self.device = DeviceWorld(self, directory / "device")
 
@@ -117,6 +119,7 @@ class UpdateWorld:
         release = Release(
             id=f"{model}-{counter}", model=model, counter=counter, schema=schema, variants=[variant], created=1.0
         )
+        release = sign_models(release, self.keys.signer(MODEL_SIGNING))
         self.repository.publish_release(release)
         return release
 

@@ -1,13 +1,22 @@
-"""Sign and publish releases, and plan the way of the newest one to its fleets."""
+"""The publication gate: what satisfies the admission policy is signed and published, and goes its way to its fleets.
+
+A release is signed twice, with keys that have nothing in common: by a model key, which vouches for the bytes, and by
+the releases role of the TUF repository, which vouches for the release. A device asks for both.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud.audit.log import AuditLog
+from cloud.loop.attesting import Admission
 from cloud.loop.orders import order_rollout
 from cloud.models.line import line_from
+from cloud.release.keys import KeyRing
+from cloud.release.modelsig import model_signer, sign_models
+from cloud.release.policy import Violation
 from cloud.release.repository import Repository
 from cloud.store.database import Database
 from cloud.store.events import Events
@@ -29,6 +38,8 @@ class Publication:
 
     database: Database
     repository: Repository
+    keys: KeyRing
+    admission: Admission
     clock: Clock
 
     def turn(self) -> None:
@@ -44,18 +55,52 @@ class Publication:
         self._order_rollouts()
 
     def _publish(self, row: ReleaseRow) -> None:
-        """Sign, then note it: signing the same bytes again changes nothing."""
+        """Judge, sign, then note it: signing the same bytes again changes nothing."""
+        violations = self.admission.judge(row)
+        if violations:
+            self._refuse(row, violations)
+            return
+        row = self._sign_models(row)
         self.repository.publish_release(row.document())
         signers = self.repository.signers()
         with self.database.write() as connection:
             at = self.clock.now()
             Releases(connection).published(row.id, signers=signers, at=at)
             AuditLog(connection).add(
-                at=at, actor=ACTOR, action="release.publish", subject=row.id, after={"signers": signers}
+                at=at,
+                actor=ACTOR,
+                action="release.publish",
+                subject=row.id,
+                after={"signers": signers, "digest": row.digest},
             )
             sizes = {variant.name: variant.size for variant in row.document().variants}
             text = f"{row.id} is signed and published"
             Events(connection).add("release.published", row.id, text, at=at, digest=row.digest, sizes=sizes)
+
+    def _sign_models(self, row: ReleaseRow) -> ReleaseRow:
+        """Sign each variant and keep that; a release that waits with good signatures keeps those it has."""
+        release = row.document()
+        signed = sign_models(release, model_signer(self.keys, pinned=self.repository.model_keys()))
+        if signed == release:
+            return row
+        with self.database.write() as connection:
+            return Releases(connection).signed(signed)
+
+    def _refuse(self, row: ReleaseRow, violations: Sequence[Violation]) -> None:
+        """Say once which rules it breaks; it is judged again at every turn, for a policy may change."""
+        broken = "; ".join(map(str, violations))
+        if broken == row.refusal:
+            return
+        with self.database.write() as connection:
+            at = self.clock.now()
+            rules = sorted({violation.rule for violation in violations})
+            Releases(connection).refused(row.id, broken)
+            AuditLog(connection).add(
+                at=at, actor=ACTOR, action="release.refuse", subject=row.id, reason=broken, after={"rules": rules}
+            )
+            Events(connection).add(
+                "release.refused", row.id, f"{row.id} is not published: {broken}", at=at, rules=rules
+            )
 
     def _order_rollouts(self) -> None:
         with self.database.read() as connection:

@@ -7,12 +7,15 @@ and a key in Vault or on a token never is one (docs/decisions/0010-model-signatu
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from securesystemslib.signer import Key, Signer
 
+from cloud.release.generations import split
+from cloud.release.keys import KeyKind, KeyRing
 from shared.bundle import Release, Variant
 from shared.errors import RefusedError, TrustError
 from shared.trust.modelsig import (
@@ -52,6 +55,29 @@ def sign_models(release: Release, signer: Signer) -> Release:
     """
     signed = [_signed(release, variant, signer) for variant in release.variants]
     return msgspec.structs.replace(release, variants=signed)
+
+
+def model_signer(keys: KeyRing, *, pinned: Mapping[str, str]) -> Signer:
+    """The newest model key that devices believe and that is here.
+
+    Args:
+        keys: where private parts are.
+        pinned: name in the key ring → PEM, from the root; none in a repository from before model signatures, where
+            a signature is made all the same, so that its root can pin the key one day without stopping anybody.
+
+    Raises:
+        RefusedError: none of the pinned keys is here.
+    """
+    if not pinned:
+        keys.ensure(MODEL_SIGNING, kind=KeyKind.P256)
+        return keys.signer(MODEL_SIGNING)
+    for name, pem in sorted(pinned.items(), key=lambda pair: split(pair[0])[1], reverse=True):
+        if keys.holds(name) and public_pem(keys.signer(name).public_key) == pem:
+            return keys.signer(name)
+    raise RefusedError(
+        f"none of the model keys that the root names is here: {', '.join(pinned)}"[:300],
+        hint="Use the key store of this repository; what another key signs no device would run.",
+    )
 
 
 def public_pem(key: Key) -> str:

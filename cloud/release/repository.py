@@ -18,8 +18,10 @@ from cloud.release.exclusive import Exclusive
 from cloud.release.files import TIMESTAMP_FILE, RepositoryFiles, metadata_name
 from cloud.release.generations import named
 from cloud.release.heads import Heads, read_heads
-from cloud.release.keys import KeyRing
+from cloud.release.keys import KeyKind, KeyRing
+from cloud.release.modelsig import MODEL_SIGNING, public_pem
 from cloud.release.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, due, rule
+from shared.audit import Signed
 from shared.bundle import FleetDesired, Release, decode_desired, decode_release, encode
 from shared.clock import Clock
 from shared.errors import RefusedError
@@ -27,6 +29,7 @@ from shared.ids import fleet_id, sha256, tenant_id
 from shared.trust.admission import custom
 from shared.trust.names import (
     MANIFEST,
+    MODEL_KEYS,
     RELEASE_PATHS,
     RELEASES,
     TENANT,
@@ -36,6 +39,7 @@ from shared.trust.names import (
     manifest_path,
     variant_path,
 )
+from shared.trust.roots import model_keys
 
 KEEP = 3
 """Versions of each role that stay published: a device in mid-refresh still finds the snapshot it started with."""
@@ -119,6 +123,13 @@ class Repository:
         """Version of the committed timestamp."""
         return int(Metadata[Timestamp].from_bytes(self._files.need(TIMESTAMP_FILE)).signed.version)
 
+    def signed(self) -> Signed:
+        """The committed timestamp with every root: what anybody may hold the audit log against."""
+        with self._lock:
+            roots = range(1, self.heads().root.signed.version + 1)
+            texts = [self._files.need(metadata_name(ROOT, version)).decode() for version in roots]
+            return Signed(timestamp=self._files.need(TIMESTAMP_FILE).decode(), roots=texts)
+
     def heads(self) -> Heads:
         """All current metadata, proven.
 
@@ -129,6 +140,10 @@ class Repository:
         with self._lock:
             finish(self._files)
             return read_heads(self._files)
+
+    def model_keys(self) -> dict[str, str]:
+        """Name → PEM of the keys that must vouch for a model's bytes; none in a repository from before them."""
+        return model_keys(self.heads().root.signed)
 
     def fleets(self) -> list[str]:
         """Fleets that have a role here."""
@@ -254,7 +269,9 @@ class Repository:
 
     def _create(self, tenant: str) -> None:
         now = self._clock.now()
-        root = Root(consistent_snapshot=True, unrecognized_fields={TENANT: tenant})
+        model = public_pem(self._keys.ensure(MODEL_SIGNING, kind=KeyKind.P256))
+        fields = {TENANT: tenant, MODEL_KEYS: {MODEL_SIGNING: model}}
+        root = Root(consistent_snapshot=True, unrecognized_fields=fields)
         for role in (ROOT, TARGETS, SNAPSHOT, TIMESTAMP):
             for name in rule(role).keys:
                 root.add_key(named(self._keys.ensure(name, offline=rule(role).offline), name), role)

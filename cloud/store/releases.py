@@ -29,6 +29,8 @@ class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
 
     created_at: float
     published_at: float | None = None
+    refusal: str = ""
+    """The rules of the admission policy that it breaks; empty while none is known."""
 
     def document(self) -> Release:
         """The manifest, decoded."""
@@ -59,10 +61,20 @@ class Releases:
             self._connection.execute(variants.insert().values({k: values[k] for k in variants.c.keys()}))  # noqa: SIM118  a column collection iterates over columns
         return row
 
+    def signed(self, release: Release) -> ReleaseRow:
+        """Keep the manifest with its model signatures, before anybody sees it: each signing gives other bytes."""
+        changed = {"manifest": encode(release), "digest": digest_of(release)}
+        self._connection.execute(update(releases).where(releases.c.id == release.id).values(**changed))
+        return self.get(release.id)
+
+    def refused(self, release: str, rules: str) -> None:
+        """Note which rules keep a release from being published; empty for none."""
+        self._connection.execute(update(releases).where(releases.c.id == release).values(refusal=rules))
+
     def published(self, release: str, *, signers: list[str], at: float) -> None:
         """Note that the signed metadata lies in the repository."""
         self._connection.execute(
-            update(releases).where(releases.c.id == release).values(published_at=at, signers=signers)
+            update(releases).where(releases.c.id == release).values(published_at=at, signers=signers, refusal="")
         )
 
     def find(self, release: str) -> ReleaseRow | None:

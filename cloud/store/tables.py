@@ -162,7 +162,18 @@ releases = Table(
     Column("replaces", NAME, nullable=False),  # set when this release brings old bytes back
     Column("created_at", Double, nullable=False),
     Column("published_at", Double),
+    Column("refusal", Text, nullable=False, server_default=""),  # the rules that keep it from being published
     UniqueConstraint("model", "counter"),
+)
+
+attestations = Table(
+    "attestations",
+    metadata,
+    Column("release", ForeignKey("releases.id"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("attestor", String(80), primary_key=True),
+    Column("envelope", Text, nullable=False),
+    Column("at", Double, nullable=False),
 )
 
 variants = Table(
@@ -346,4 +357,5 @@ audit = Table(
     Column("after", JSON, nullable=False),
     Column("previous", DIGEST, nullable=False, unique=True),  # two writers cannot continue the same row
     Column("digest", DIGEST, nullable=False),
+    Index("ix_audit_action", "action", "number"),
 )

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from cloud.ingest.inbox import Arrival
+from cloud.loop.attesting import Admission
 from cloud.loop.drift import DriftKeeper
 from cloud.loop.orders import apply_line
 from cloud.loop.releases import Publication
@@ -42,6 +43,18 @@ LINE = {
     "deadline_s": 100,
     "rounds": 2,
 }
+
+
+EVALUATION = {
+    "accuracy.training": 0.8,
+    "parity": 1e-6,
+    "examples": 300.0,
+    f"accuracy.{FLOAT}": 0.8,
+    f"agreement.{FLOAT}": 1.0,
+    f"accuracy.{INT8}": 0.79,
+    f"agreement.{INT8}": 0.98,
+}
+"""What the devices found; the default policy admits it."""
 
 
 class HandJobs:
@@ -192,10 +205,10 @@ class Stations:
             rounds=finished,
             devices=dict.fromkeys(NAMES, 100),
             scores=Scores(training=Tally(), variants={}),
-            holdouts={},
+            holdouts={name: {FLOAT: 0.8, INT8: 0.79} for name in NAMES},
             admitted=list(admitted),
             refused={},
-            evaluation={"accuracy.training": 0.8},
+            evaluation=EVALUATION,
             summary="released" if admitted else "released: nothing",
             seconds=2.0,
         )
@@ -241,7 +254,15 @@ def make_stations(database, tmp_path):
             runs=RunKeeper(
                 database=db, blobs=blobs, jobs=jobs, clock=clock, directory=tmp_path / "runs", attempts=attempts
             ),
-            publication=Publication(database=db, repository=opened, clock=clock),
+            publication=Publication(
+                database=db,
+                repository=opened,
+                keys=keys,
+                admission=Admission(
+                    database=db, keys=keys, clock=clock, tenant="acme", policy=tmp_path / "admission.toml"
+                ),
+                clock=clock,
+            ),
             rollouts=RolloutKeeper(database=db, repository=opened, clock=clock),
             drift=DriftKeeper(database=db, clock=clock, fleet="wards"),
             directory=tmp_path,

@@ -156,7 +156,7 @@ def test_one_answer_says_why_a_device_runs_what_it_runs(serving):
     (model,) = serving.read(lambda connection: lineage(connection, "watch-1")).models
     assert (model.status.desired, model.status.serving, model.status.stage) == ("activity-1",) * 2 + (Stage.ACTIVE,)
     assert model.release.signers == serving.repository.signers()
-    assert model.release.evaluation == {"accuracy.training": 0.8}
+    assert model.release.evaluation["accuracy.training"] == 0.8
     assert model.variant.precision == "int8"
     assert (model.run.id, len(model.run.rounds)) == ("activity-run-1", 2)
     assert model.cohort == ["watch-1", "watch-2", "watch-3"]

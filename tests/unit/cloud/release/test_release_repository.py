@@ -34,7 +34,9 @@ def test_role_table(publisher):
     keys = [keyid for role in [*root.roles.values(), *targets.delegations.roles.values()] for keyid in role.keyids]
     assert len(keys) == len(set(keys)) == 9
     assert root.consistent_snapshot
-    assert root.unrecognized_fields == {"x-tenant": "demo"}
+    assert root.unrecognized_fields["x-tenant"] == "demo"
+    assert list(publisher.repository.model_keys()) == ["model-signing"]  # of none of the roles, so none ships alone
+    assert root.unrecognized_fields["x-model-keys"] == publisher.repository.model_keys()
 
 
 def test_lifetimes(publisher):

@@ -1,0 +1,1 @@
+"""Attestations: signed statements about a release that a policy can ask for before anyone publishes it."""
