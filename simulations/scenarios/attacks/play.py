@@ -10,7 +10,19 @@ from rich.console import Console
 
 from shared.errors import HinterlandError, RefusedError
 from simulations.report.attacks import keep, line, summary
-from simulations.scenarios.attacks import hostile_models, models, on_the_way, replayed, slots, stolen_keys
+from simulations.scenarios.attacks import (
+    broker_rights,
+    enrolment,
+    floods,
+    hostile_models,
+    models,
+    on_the_way,
+    replayed,
+    reports,
+    slots,
+    stolen_devices,
+    stolen_keys,
+)
 from simulations.scenarios.attacks.ground import CALM, FLEETS, HONEST, TENANT, YARD, Ground
 from simulations.scenarios.attacks.row import Attack, AttackReport, Row, Seen
 from simulations.world import leftovers
@@ -24,6 +36,11 @@ FAMILIES: Mapping[str, Family] = {
     "keys": stolen_keys.attacks,
     "models": hostile_models.attacks,
     "slots": slots.attacks,
+    "enrol": enrolment.attacks,
+    "topics": broker_rights.attacks,
+    "reports": reports.attacks,
+    "devices": stolen_devices.attacks,
+    "floods": floods.attacks,
 }
 """In the order in which they are played."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
@@ -60,7 +61,7 @@ class Session:
         self.lost = threading.Event()
         self._answers: dict[int, str] = {}
         self._welcome: list[str] = []
-        self._port, self._buffer = port, buffer
+        self._port, self._papers, self._buffer = port, papers, buffer
         self._on_message: Callable[[Heard], None] | None = None
         self._client = Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
@@ -100,12 +101,12 @@ class Session:
         try:
             self._client.connect(LOOPBACK, self._port, keepalive=20, clean_start=True, properties=properties)
         except OSError as error:
-            raise RefusedError(f"{type(error).__name__}: {error}") from error
+            raise RefusedError(f"the broker: {error}") from error
         self._client.loop_start()
         wait(lambda: bool(self._welcome) or self.lost.is_set(), what="an answer of the broker")
         if self._welcome[-1:] != ["Success"]:
             self.close()
-            raise RefusedError(f"the broker: {(self._welcome or ['connection reset during the handshake'])[-1]}")
+            raise RefusedError(f"the broker: {self._welcome[-1] if self._welcome else self._alert()}")
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> str:
         """Publish with QoS 1; return the broker's answer, or `connection lost`."""
@@ -133,6 +134,15 @@ class Session:
         """Say goodbye."""
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _alert(self) -> str:
+        """The TLS alert with which the broker hangs up; with TLS 1.3 it comes after the handshake."""
+        with socket.create_connection((LOOPBACK, self._port), timeout=WITHIN_S) as plain:
+            try:
+                with self._papers.context().wrap_socket(plain, server_hostname=LOOPBACK) as tls:
+                    return "hung up" if not tls.recv(1) else "an answer"
+            except OSError as error:
+                return str(error)
 
     def _answer(self, mid: int) -> str:
         wait(lambda: mid in self._answers or self.lost.is_set(), what="the broker's answer")

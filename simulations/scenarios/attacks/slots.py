@@ -109,9 +109,9 @@ def _truncate(slot: Path) -> None:
 
 def _looking(ground: Ground, device: str, unedited: str, mark: int) -> Callable[[], Seen]:
     def act() -> Seen:
-        bad = ground.wait_status(device, "failed", "rolled-back", after=mark, within_s=40)
-        again = ground.wait_status(device, "active", after=mark, within_s=30)
-        fine = ground.wait_status(unedited, "active", after=mark, within_s=30)
+        bad = ground.wait_status(device, "failed", "rolled-back", after=mark, within_s=15)
+        again = ground.wait_status(device, "active", after=mark, within_s=20)
+        fine = ground.wait_status(unedited, "active", after=mark, within_s=20)
         first = ground.statuses(device, after=mark)[0]
         return Seen(
             refused=first.stage == bad.stage,

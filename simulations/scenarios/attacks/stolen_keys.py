@@ -155,7 +155,7 @@ def _forging(middle: Middle, stolen: tuple[str, ...], forge: Forgery, *, first: 
         return Seen(
             refused=kept and (bool(error) or not fetched),
             error=error,
-            observed=f"{before} goes on serving; {fetched} chunks of the forged model were asked for",
+            observed=f"serves {middle.active} (before: {before}); {fetched} chunks of the forged model were asked for",
             accepted=middle.accepts(*middle.ship()),
         )
 
