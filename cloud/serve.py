@@ -8,13 +8,16 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import cast
 
 import uvicorn
 
 from cloud.settings import Settings
+from cloud.tls import LiveContext
 from cloud.wiring import Coordinator, build, run_until
 from shared.errors import RefusedError
 
@@ -87,10 +90,12 @@ async def _serve(coordinator: Coordinator, listener: socket.socket) -> None:
         lifespan="off",
         timeout_graceful_shutdown=1,
     )
+    config.load()
+    tls = LiveContext(cast(ssl.SSLContext, config.ssl), certificate=layout.certificate("api"), key=layout.key("api"))
     api = _Server(config)
     log.info("serving %s", coordinator.settings.url)
     try:
-        await run_until(stop, {"api": api.serve(sockets=[listener]), **coordinator.tasks()})
+        await run_until(stop, {"api": api.serve(sockets=[listener]), "tls": tls.run(), **coordinator.tasks()})
     finally:
         await asyncio.to_thread(coordinator.close)
     log.info("stopped")

@@ -44,6 +44,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, str]
     """Part → `ok` or what is wrong with it."""
 
+    certificates: dict[str, float] = {}
+    """Certificate of the coordinator's own servers and clients → days until it ends."""
+
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for the right to enrol one device."""

@@ -12,6 +12,7 @@ from cloud.access.keys import Principal, authenticate
 from cloud.devices.desk import EnrolmentDesk
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
+from shared.audit import Witness
 from shared.clock import Clock
 
 
@@ -32,6 +33,12 @@ class Services:
 
     health: Callable[[], Mapping[str, str]]
     """Part → `ok` or what is wrong."""
+
+    witness: Callable[[], Witness] = lambda: Witness(anchors=[])
+    """What is known of earlier heads of the audit log."""
+
+    certificates: Callable[[], Mapping[str, float]] = dict
+    """Certificate of ours → days until it ends."""
 
 
 def services(request: Request) -> Services:

@@ -10,10 +10,10 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -29,6 +29,8 @@ from shared.errors import RefusedError
 from shared.ids import DeviceId, FleetId, TenantId
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OBSERVER = "operator"
 """Common name of the certificate that `hinterland tap` uses: reads everything, writes nothing."""
@@ -86,7 +88,7 @@ class BrokerDoor:
             write_atomic(self._access, access)
         changed = self._fit_revoked(revoked, at=at) or changed
         if changed:
-            self._signal()
+            self.signal()
         return changed
 
     def _fit_revoked(self, revoked: Mapping[int, float], *, at: float) -> bool:
@@ -98,8 +100,8 @@ class BrokerDoor:
         write_atomic(self._revoked, self._authority.revocation_list(revoked, at=at, number=number).encode())
         return True
 
-    def _signal(self) -> None:
-        """SIGHUP to the broker, if its pid file names one of our processes."""
+    def signal(self) -> None:
+        """Have the broker read its files again: SIGHUP, if its pid file names one of our processes."""
         try:
             os.kill(int((read_if_present(self._pid_file) or b"").decode().strip() or "x"), signal.SIGHUP)
         except (ValueError, ProcessLookupError):
@@ -135,6 +137,16 @@ class Doors:
                     self._fit_node(device, self._nodes)
                 for node in retired:
                     self._retire(node, self._nodes)
+
+    def while_shut(self, work: Callable[[], T]) -> T:
+        """Do `work` while nobody has the broker read its files: it would find a key without its certificate."""
+        with self._lock:
+            return work()
+
+    def signal(self) -> None:
+        """Have the broker read its files again."""
+        with self._lock:
+            self._broker.signal()
 
     def _retire(self, node: str, nodes: Nodes) -> None:
         with suppress(RefusedError):  # out already

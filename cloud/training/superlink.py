@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from cloud.tls import LiveContext
 from cloud.training.doors import Application, Doors, Receive, Scope, Send
 from shared.durable import make_directory
 
@@ -56,7 +58,11 @@ def quieten() -> None:
 
 def serve(settings: SuperLinkSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    build_server(settings).run()
+    server = build_server(settings)
+    server.config.load()
+    context = cast(ssl.SSLContext, server.config.ssl)
+    LiveContext(context, certificate=settings.certificate, key=settings.key).follow_in_background()
+    server.run()
 
 
 def build_server(settings: SuperLinkSettings) -> uvicorn.Server:

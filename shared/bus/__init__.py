@@ -37,6 +37,18 @@ class Bus(Protocol):
         """How often a session was opened; a broker that was replaced in between may have forgotten everything."""
         ...
 
+    @property
+    def taken_over(self) -> int:
+        """How many sessions ended because another holder of this identity opened one: never a restart of ours."""
+        ...
+
+    def reopen(self) -> None:
+        """End the present session, if there is one, and open another, with whatever certificate there is now.
+
+        Safe from any thread. Publications that were not acknowledged raise `TransportError`, as when a link breaks.
+        """
+        ...
+
     def on(self, topic_filter: str, handler: Handler) -> None:
         """Deliver what matches `topic_filter` to `handler`, one at a time and in order.
 

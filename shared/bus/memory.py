@@ -66,6 +66,8 @@ class MemoryBroker:
     async def _admit(self, bus: MemoryBus) -> None:
         while not self.up or bus.identity in self._cut:
             await self._changed.wait()
+        if (first := self._online.get(bus.identity)) is not None and first is not bus and first.connected:
+            first._taken_over += 1
         self._end(bus.identity)  # a second session of one identity ends the first
         self._online[bus.identity] = bus
 
@@ -110,6 +112,8 @@ class MemoryBus:
         self._arrived: asyncio.Queue[tuple[int, Delivery]] = asyncio.Queue(QUEUE)
         self._connected = False
         self._sessions = 0
+        self._taken_over = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def connected(self) -> bool:
@@ -118,6 +122,14 @@ class MemoryBus:
     @property
     def sessions(self) -> int:
         return self._sessions
+
+    @property
+    def taken_over(self) -> int:
+        return self._taken_over
+
+    def reopen(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._lost.set)
 
     @property
     def counts(self) -> Counts:
@@ -140,6 +152,7 @@ class MemoryBus:
 
     async def run(self) -> None:
         self._lanes.start()
+        self._loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._session()
@@ -166,6 +179,8 @@ class MemoryBus:
             await self._lost.wait()
         finally:
             self._connected = False
+            if self._broker._online.get(self.identity) is self:
+                del self._broker._online[self.identity]
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
 

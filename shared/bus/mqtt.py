@@ -73,6 +73,8 @@ class MqttBus:
         self._lanes = Lanes()
         self._session: Session | None = None
         self._sessions = 0
+        self._taken_over = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribing: set[asyncio.Task[None]] = set()
         self._flight = asyncio.Semaphore(IN_FLIGHT)
 
@@ -83,6 +85,14 @@ class MqttBus:
     @property
     def sessions(self) -> int:
         return self._sessions
+
+    @property
+    def taken_over(self) -> int:
+        return self._taken_over
+
+    def reopen(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._hang_up)
 
     @property
     def counts(self) -> Counts:
@@ -111,7 +121,7 @@ class MqttBus:
 
     async def run(self) -> None:
         self._lanes.start()
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         try:
             while True:
                 opened = loop.time()
@@ -134,8 +144,13 @@ class MqttBus:
             self._sessions += 1
             await session.pump()
         finally:
+            self._taken_over += session.taken_over
             self._session = None
             await session.close()
+
+    def _hang_up(self) -> None:
+        if self._session is not None:
+            self._session.hang_up()
 
     def _client(self) -> aiomqtt.Client:
         wishes = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's constructor has no hints

@@ -30,6 +30,10 @@ LOOSE_MAXIMUM = 256
 """Messages with QoS 0 that may wait; our own senders use QoS 1, so more of them is somebody else's flood."""
 
 
+SESSION_TAKEN_OVER = 0x8E
+"""MQTT 5, section 3.14.2.1."""
+
+
 class Arrivals(asyncio.Queue[aiomqtt.Message]):
     """Messages that arrived; those with QoS 1 are bounded by the Receive Maximum, the others here."""
 
@@ -83,6 +87,18 @@ class Session:
     def lost(self) -> bool:
         """Whether the connection has ended."""
         return self._client._disconnected.done()
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether the broker ended the connection because another client came with the same identity."""
+        ended = self._client._disconnected
+        error = ended.exception() if ended.done() and not ended.cancelled() else None
+        code = getattr(error, "rc", None)
+        return getattr(code, "value", None) == SESSION_TAKEN_OVER
+
+    def hang_up(self) -> None:
+        """Disconnect in good order; `pump` then ends."""
+        self._paho.disconnect()
 
     async def open(self) -> None:
         """Connect; paho does so in a thread that cannot be interrupted, so a cancellation waits for its end.

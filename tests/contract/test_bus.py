@@ -319,3 +319,22 @@ async def test_session_heals_after_the_broker_died(world: World) -> None:
 async def test_second_session_of_one_identity_ends_the_first(world: World) -> None:
     async with running(world.make(A)) as first, running(world.make(A)) as clone:
         await until(lambda: not first.connected or not clone.connected)
+
+
+async def test_a_session_opened_anew_subscribes_again(world: World) -> None:
+    async with running(world.make(A)) as device, running(world.make("coordinator")) as coordinator:
+        heard = Heard()
+        device.on(topics.down(A, topics.Down.ACK), heard)
+        await settled(device)
+        await asyncio.to_thread(device.reopen)
+        await until(lambda: device.connected and device.sessions == 2)
+        await settled(device)
+        await coordinator.publish(topics.down(A, topics.Down.ACK), b"after")
+        await until(lambda: len(heard) == 1)
+        assert device.taken_over == 0
+
+
+async def test_two_holders_of_one_identity_push_each_other_out(world: World) -> None:
+    first, second = world.make(A), world.make(A)
+    async with running(first), running(second):
+        await until(lambda: first.sessions >= 2 and second.sessions >= 2)

@@ -13,6 +13,7 @@ from cloud.api.views.drift import drift_view
 from cloud.api.views.telemetry import telemetry_summary
 from cloud.audit.log import AuditLog
 from cloud.store.events import Events
+from cloud.tls import verdict
 from shared.api import Event, Health
 
 router = APIRouter(tags=["insight"])
@@ -49,11 +50,25 @@ def audit(parts: Parts, _by: Operator, after: int = 0, limit: Page = 5_000) -> R
         return reply(AuditLog(connection).rows(after=after, limit=limit))
 
 
+@router.get("/audit/anchors")
+def anchors(parts: Parts, _by: Operator) -> Response:
+    """What was noted of earlier heads of the log, outside the database."""
+    return reply(parts.witness())
+
+
 @router.get("/health")
 def health(parts: Parts) -> Response:
     """Whether the coordinator can do its part. Open to all, for probes."""
-    found = dict(parts.health())
+    left = dict(parts.certificates())
+    found = {**parts.health(), "own certificates": verdict(left)}
     status = "ok" if all(value == "ok" for value in found.values()) else "degraded"
     return reply(
-        Health(status=status, version=version("hinterland"), tenant=parts.tenant, at=parts.clock.now(), parts=found)
+        Health(
+            status=status,
+            version=version("hinterland"),
+            tenant=parts.tenant,
+            at=parts.clock.now(),
+            parts=found,
+            certificates=left,
+        )
     )
