@@ -6,14 +6,19 @@ directory holds the policy; `cloud.release.policy_file` reads it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
 
 from cloud.release.attest.kinds import Attestation, Kind, Origin
 
 DAY_S = 86_400.0
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Days = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,22 +27,22 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     require: tuple[Kind, ...] = (Kind.PROVENANCE, Kind.EVALUATION, Kind.PARITY, Kind.BOM)
     """Kinds of attestations that must be there, each signed by a trusted attestor."""
 
-    least_accuracy: float = 0.0
+    least_accuracy: Share = 0.0
     """Share of held-out examples that every file must get right, 0 to 1."""
 
-    least_examples: int = 0
+    least_examples: Count = 0
     """Held-out examples behind that share."""
 
-    least_devices: int = 0
+    least_devices: Count = 0
     """Devices that judged."""
 
-    most_accuracy_lost: float = 1.0
+    most_accuracy_lost: Share = 1.0
     """Accuracy that an optimised file may lose against the float one, 0 to 1."""
 
-    least_agreement: float = 0.0
+    least_agreement: Share = 0.0
     """Share of held-out examples on which an optimised file must say what the float one says, 0 to 1."""
 
-    max_age_days: float = 0.0
+    max_age_days: Days = 0.0
     """Days since what is attested was found out; 0 for any age."""
 
 
@@ -97,18 +102,14 @@ def decide(
         trusted: ids of the keys whose attestations count.
         at: now, Unix seconds.
     """
-    good = {a.kind: a for a in attestations if a.attestor in trusted and dict(a.subjects) == dict(about)}
+    good = [a for a in attestations if a.attestor in trusted and dict(a.subjects) == dict(about)]
     demand = policy.imported if origin is Origin.IMPORTED else policy.trained
     rules = _Rules("imported" if origin is Origin.IMPORTED else "trained", demand)
-    missing = [rules.missing(kind, attestations, trusted) for kind in demand.require if kind not in good]
+    there = {a.kind for a in good}
+    missing = [rules.missing(kind, attestations, trusted) for kind in demand.require if kind not in there]
     if origin is Origin.RESTORED:  # held to its papers; its figures were judged when it was first published
         return missing
-    return [
-        *missing,
-        *rules.ages(good.values(), at=at),
-        *rules.evaluation(good.get(Kind.EVALUATION), files),
-        *rules.parity(good.get(Kind.PARITY)),
-    ]
+    return missing + [broken for a in good for broken in rules.broken(a, files, at=at)]  # none may break one
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,21 +130,22 @@ class _Rules:
             why = f"the attestation of {kind} is about other files"
         return self._violation("require", why)
 
-    def ages(self, held: Iterable[Attestation], *, at: float) -> list[Violation]:
-        """Evidence that is too old."""
-        days = {a.kind: (at - a.made_at) / DAY_S for a in held}
-        most = self.demand.max_age_days
-        return [
-            self._violation("max_age_days", f"the {kind} is {age:.1f} days old, over {most:g}")
-            for kind, age in sorted(days.items())
-            if most and age > most
-        ]
+    def broken(self, held: Attestation, files: Collection[str], *, at: float) -> list[Violation]:
+        """What one attestation says against the release."""
+        days, most = (at - held.made_at) / DAY_S, self.demand.max_age_days
+        text = f"the {held.kind} is {days:.1f} days old, over {most:g}"
+        old = [self._violation("max_age_days", text)] if most and days > most else []
+        match held.kind:
+            case Kind.EVALUATION:
+                return old + self._evaluation(held.predicate, files)
+            case Kind.PARITY:
+                return old + self._parity(held.predicate)
+            case _:
+                return old
 
-    def evaluation(self, held: Attestation | None, files: Collection[str]) -> list[Violation]:
+    def _evaluation(self, said: Mapping[str, Any], files: Collection[str]) -> list[Violation]:
         """Figures under the least that is asked."""
-        if held is None:
-            return []
-        said, demand = held.predicate, self.demand
+        demand = self.demand
         shares = said.get("accuracy")
         measured = {name: _number(shares.get(name) if isinstance(shares, dict) else None) for name in sorted(files)}
         found = [
@@ -156,14 +158,11 @@ class _Rules:
                 found.append(self._violation(f"least_{rule}", f"judged on {said.get(rule)} {rule}, under {least}"))
         return found
 
-    def parity(self, held: Attestation | None) -> list[Violation]:
+    def _parity(self, said: Mapping[str, Any]) -> list[Violation]:
         """Optimised files that lost too much."""
-        if held is None:
-            return []
-        demand, found = self.demand, []
-        variants = held.predicate.get("variants")
-        for name, said in sorted(variants.items() if isinstance(variants, dict) else []):
-            lost, agreed = _number(said.get("accuracyLost")), _number(said.get("agreement"))
+        demand, found, variants = self.demand, [], said.get("variants")
+        for name, figures in sorted(variants.items() if isinstance(variants, dict) else []):
+            lost, agreed = _number(figures.get("accuracyLost")), _number(figures.get("agreement"))
             if demand.most_accuracy_lost < 1 and not lost <= demand.most_accuracy_lost:
                 text = f"{name} loses {lost:.3f} of accuracy, over {demand.most_accuracy_lost:g}"
                 found.append(self._violation("most_accuracy_lost", text))

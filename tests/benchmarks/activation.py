@@ -9,7 +9,6 @@ real one takes to build a session is not ours. The peer streams SHA-256 over the
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ MODEL = "activity"
 
 def measure(*, turns: int = 5, size: int = SIZE) -> Iterator[Figure]:
     """Median seconds of each, in turns; every turn is another release with other bytes."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
         device = _Device(Path(temporary), size)
         seconds = [device.turn(counter) for counter in range(1, turns + 2)][1:]  # one turn warms up
     yield compare(
