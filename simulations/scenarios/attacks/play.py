@@ -11,6 +11,7 @@ from rich.console import Console
 from shared.errors import HinterlandError, RefusedError
 from simulations.report.attacks import keep, line, summary
 from simulations.scenarios.attacks import (
+    at_the_api,
     broker_rights,
     enrolment,
     floods,
@@ -22,6 +23,7 @@ from simulations.scenarios.attacks import (
     slots,
     stolen_devices,
     stolen_keys,
+    tenants,
 )
 from simulations.scenarios.attacks.ground import CALM, FLEETS, HONEST, TENANT, YARD, Ground
 from simulations.scenarios.attacks.row import Attack, AttackReport, Row, Seen
@@ -41,6 +43,8 @@ FAMILIES: Mapping[str, Family] = {
     "reports": reports.attacks,
     "devices": stolen_devices.attacks,
     "floods": floods.attacks,
+    "api": at_the_api.attacks,
+    "tenants": tenants.attacks,
 }
 """In the order in which they are played."""
 
