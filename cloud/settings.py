@@ -105,6 +105,14 @@ class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     disk, or mount it from a secret store."""
 
 
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the audit log is held against itself."""
+
+    anchor_file: str = ""
+    """File that the newest digest of the log is appended to; `audit-anchors.jsonl` in the directory when empty. On a
+    disk that this machine may only append to, it convicts whoever writes the whole log anew."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole."""
 
@@ -116,6 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: DeviceSettings = DeviceSettings()
     loop: LoopSettings = LoopSettings()
     secrets: SecretSettings = SecretSettings()
+    audit: AuditSettings = AuditSettings()
     directory: str = DEFAULT_DIRECTORY
     """Everything the coordinator owns; set by `HINTERLAND_DIR` or `--dir`."""
 
@@ -143,6 +152,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def superlink_address(self) -> str:
         """`host:port`."""
         return f"{self.superlink.host}:{self.superlink.port}"
+
+    @property
+    def anchor_file(self) -> Path:
+        """Where heads of the audit log are noted."""
+        return Path(self.audit.anchor_file) if self.audit.anchor_file else self.layout.anchors
 
     @property
     def passphrase_file(self) -> Path:

@@ -11,7 +11,8 @@ import httpx
 import msgspec
 
 from shared import api
-from shared.audit import AuditRow
+from shared.attested import Attested
+from shared.audit import AuditRow, Witness
 from shared.bundle import Schema
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
@@ -179,6 +180,10 @@ class Client:
         return _decode(self._call("GET", path, params=params), kind)
 
     def _send(self, method: str, path: str, document: object, kind: type[T]) -> T:
+    def witness(self) -> Witness:
+        """What is known of earlier heads of the audit log, outside the database."""
+        return self._get("/audit/anchors", Witness)
+
         headers = {"content-type": "application/json"}
         return _decode(self._call(method, path, content=msgspec.json.encode(document), headers=headers), kind)
 

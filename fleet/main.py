@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from fleet.commands.audit import audit_app
 from fleet.commands.devices import device_app, devices, token_app
-from fleet.commands.insight import audit_app, drift, events, status, telemetry
-from fleet.commands.models import models_app, releases, rollouts_app
+from fleet.commands.insight import drift, events, status, telemetry
+from fleet.commands.models import models_app, releases_app, rollouts_app
 from fleet.commands.runs import runs_app
 from fleet.commands.tap import tap
 from fleet.extensions import ExtensibleGroup

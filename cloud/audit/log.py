@@ -50,6 +50,15 @@ class AuditLog:
         """The newest row."""
         return one(self._connection, select(audit).order_by(audit.c.number.desc()).limit(1), AuditRow)
 
+    def row(self, number: int) -> AuditRow | None:
+        """One row."""
+        return one(self._connection, select(audit).where(audit.c.number == number), AuditRow)
+
+    def newest(self, action: str) -> AuditRow | None:
+        """The newest row about an action; found by an index."""
+        query = select(audit).where(audit.c.action == action).order_by(audit.c.number.desc()).limit(1)
+        return one(self._connection, query, AuditRow)
+
     def rows(self, *, after: int = 0, limit: int | None = None) -> list[AuditRow]:
         """Rows in order."""
         query = select(audit).where(audit.c.number > after).order_by(audit.c.number)

@@ -1,4 +1,4 @@
-"""What the devices tell, and what was done: drift, telemetry, timeline, audit log."""
+"""What the devices tell, and what happened: drift, telemetry, timeline."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import typer
 
 from fleet import tables
 from fleet.client import Client
-from fleet.session import Json, connected, fail, print_json, show
-from shared.audit import verify as verify_chain
-
-audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
+from fleet.session import Json, connected, show
 
 POLL_S = 1.0
 PAGE = 500
@@ -55,38 +52,6 @@ def events(
             if not follow:
                 return
             time.sleep(POLL_S)
-
-
-@audit_app.command("list")
-def list_rows(context: typer.Context, as_json: Json = False) -> None:
-    """Show who did what and why."""
-    with connected(context) as client:
-        found = list(client.audit())
-        rows = [(r.number, tables.moment(r.at), r.actor, r.action, r.subject, r.reason) for r in found]
-        show(
-            found, tables.table("Audit log", ("", "at", "actor", "action", "subject", "reason"), rows), as_json=as_json
-        )
-
-
-@audit_app.command(epilog="Example: hinterland audit verify --contains 3f2a…")
-def verify(
-    context: typer.Context,
-    contains: Annotated[str, typer.Option(help="Digest noted earlier that must still be in the log.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Check the chain of the whole log here, without believing the coordinator. Ends with status 1 if it is broken."""
-    with connected(context) as client:
-        rows = list(client.audit())
-    flaw = verify_chain(rows)
-    if flaw is None and contains and all(row.digest != contains for row in rows):
-        flaw = "the digest noted earlier is gone: rows were cut off or all were written anew"
-    last = rows[-1].digest if rows else ""
-    if as_json:
-        print_json({"rows": len(rows), "last": last, "flaw": flaw})
-    if flaw is not None:
-        fail(f"the audit log was altered: {flaw}", remedy="Compare with a backup; do not trust the rows after it.")
-    if not as_json:
-        typer.echo(f"{len(rows)} rows, unbroken. Note the last digest: {last}")
 
 
 def _print_events(client: Client, after: int, *, as_json: bool) -> int:
