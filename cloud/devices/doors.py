@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from cloud.audit.log import AuditLog
 from cloud.devices.authority import REVOCATION_LIFETIME, Authority
 from cloud.devices.broker import Grant, render_access
 from cloud.store.certificates import Certificates
@@ -165,6 +166,15 @@ class Doors:
             return
         with self._database.write() as connection:
             Devices(connection).bind_node(device.id, node, key=device.public_key)
+            AuditLog(connection).add(
+                at=self._clock.now(),
+                actor="coordinator",
+                action="device.node",
+                subject=device.id,
+                reason=f"the device is {device.state}",
+                before={"node": device.node},
+                after={"node": node},
+            )
 
 
 def _says(listed: x509.CertificateRevocationList, serials: Collection[int]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from securesystemslib.signer import Key
 from sqlalchemy import Connection, select
 
+from cloud.audit.log import AuditLog
 from cloud.release.attest import predicates
 from cloud.release.attest.bom import bill_of_materials, installed
 from cloud.release.attest.envelope import ATTESTOR, attest, open_attestation, subjects
@@ -76,6 +77,14 @@ class Admission:
                 Attestations(connection).add(
                     AttestationRow(release=row.id, kind=kind.value, attestor=own.keyid, envelope=text, at=at)
                 )
+            AuditLog(connection).add(
+                at=at,
+                actor="coordinator",
+                action="release.attest",
+                subject=row.id,
+                reason="as on record here",
+                after={"kinds": sorted(kind.value for kind in envelopes), "attestor": own.keyid},
+            )
 
     def _predicates(self, connection: Connection, row: ReleaseRow) -> dict[Kind, dict[str, Any] | None]:
         release, run = row.document(), Runs(connection).find(row.run) if row.run else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
+from cloud.audit.log import AuditLog
 from cloud.store.events import Events
 from cloud.store.runs import Round, Run, Runs, RunState
 from cloud.training.events import (
@@ -20,6 +22,8 @@ from cloud.training.events import (
     RunFinished,
     UpdateRefused,
 )
+
+ACTOR = "coordinator"
 
 
 def take_events(connection: Connection, run: Run, events: Sequence[AnyEvent], *, offset: int) -> None:
@@ -48,6 +52,7 @@ def _take(connection: Connection, run: Run, event: AnyEvent) -> None:
             _fail(connection, run, event)
         case RunFinished():
             Runs(connection).change(run.id, state=RunState.JUDGED.value, finished_at=event.at)
+            note(connection, run, RunState.JUDGED, at=event.at, reason=event.verdict)
             tell("run.finished", run.id, f"{run.id}: {event.verdict}", at=event.at, digest=event.digest)
         case _:  # what the timeline does not need: it stays in the ledger
             pass
@@ -80,6 +85,20 @@ def _fail(connection: Connection, run: Run, event: RunFailed) -> None:
         Runs(connection).change(
             run.id, state=RunState.FAILED.value, reason=_reason(run, event.reason), finished_at=event.at
         )
+        note(connection, run, RunState.FAILED, at=event.at, reason=event.reason)
+
+
+def note(connection: Connection, run: Run, state: RunState, *, at: float, reason: str, **after: Any) -> None:
+    """Have the audit log say that the coordinator brought `run` into `state`."""
+    AuditLog(connection).add(
+        at=at,
+        actor=ACTOR,
+        action=f"run.{state.value}",
+        subject=run.id,
+        reason=reason,
+        before={"state": run.state.value},
+        after={"state": state.value} | after,
+    )
 
 
 def _reason(run: Run, failure: str) -> str:

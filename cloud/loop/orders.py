@@ -23,7 +23,9 @@ from shared.errors import ContractError, RefusedError
 from shared.ids import fleet_id
 
 
-def apply_line(connection: Connection, name: str, document: dict[str, Any], *, at: float, by: str) -> LineRow:
+def apply_line(
+    connection: Connection, name: str, document: dict[str, Any], *, at: float, by: str, reason: str = ""
+) -> LineRow:
     """Create or replace a model line; nothing happens when it says the same already.
 
     Raises:
@@ -39,7 +41,9 @@ def apply_line(connection: Connection, name: str, document: dict[str, Any], *, a
         return held
     store.put(fresh)
     before = held.document if held else {}
-    AuditLog(connection).add(at=at, actor=by, action="model.apply", subject=name, before=before, after=fresh.document)
+    AuditLog(connection).add(
+        at=at, actor=by, action="model.apply", subject=name, reason=reason, before=before, after=fresh.document
+    )
     return fresh
 
 
@@ -85,7 +89,17 @@ def order_rollout(connection: Connection, request: RolloutRequest, *, fleet: str
     )
     for older in history:
         if older.model == rollout.model and older.state not in TERMINAL:
-            store.save(supersede(older, by=rollout.id, at=at))
+            over = supersede(older, by=rollout.id, at=at)
+            store.save(over)
+            AuditLog(connection).add(
+                at=at,
+                actor=by,
+                action="rollout.supersede",
+                subject=older.id,
+                reason=over.reason,
+                before={"state": older.state.value},
+                after={"state": over.state.value},
+            )
     store.add(rollout)
     after = {"release": release.id, "fleet": fleet, "waves": [list(wave.devices) for wave in rollout.waves]}
     AuditLog(connection).add(

@@ -64,11 +64,11 @@ class RolloutKeeper:
         enrolled = {device.id for device in Devices(connection).enrolled(fleet=rollout.fleet)}
         excused = {device for wave in rollout.waves for device in wave.devices} - enrolled
         for action in advance(rollout, Rollouts(connection).reports(rollout.id), at=at, excused=excused):
-            rollout = apply(rollout, action, at=at)
+            before, rollout = rollout, apply(rollout, action, at=at)
             if isinstance(action, Halt):
                 rollout = self._fall_back(connection, rollout, at=at)
             Rollouts(connection).save(rollout)
-            _tell(connection, rollout, action, at=at)
+            _tell(connection, rollout, action, before=before, at=at)
 
     def _fall_back(self, connection: Connection, rollout: Rollout, *, at: float) -> Rollout:
         """Give the devices that were asked the former bytes under a counter that they accept."""
@@ -104,7 +104,7 @@ def named(wanted: FleetDesired) -> set[str]:
     return {release for entry in entries for release in entry.values() if release}
 
 
-def _tell(connection: Connection, rollout: Rollout, action: Action, *, at: float) -> None:
+def _tell(connection: Connection, rollout: Rollout, action: Action, *, before: Rollout, at: float) -> None:
     match action:
         case Open(wave):
             names = list(rollout.waves[wave].devices)
@@ -118,4 +118,12 @@ def _tell(connection: Connection, rollout: Rollout, action: Action, *, at: float
             kind, text = "rollout.halted", f"{rollout.id} is halted: {reason}"
             data = {"reason": reason, "fallback": rollout.fallback}
     Events(connection).add(kind, rollout.id, text, at=at, **data)
-    AuditLog(connection).add(at=at, actor=ACTOR, action=kind, subject=rollout.id, after=data)
+    AuditLog(connection).add(
+        at=at,
+        actor=ACTOR,
+        action=kind,
+        subject=rollout.id,
+        reason=text,
+        before={"state": before.state.value, "wave": before.wave},
+        after={"state": rollout.state.value} | data,
+    )

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from cloud.jobs import Jobs
-from cloud.loop.follow import failed, take_events
+from cloud.loop.follow import failed, note, take_events
 from cloud.loop.orders import order_release
 from cloud.loop.run_orders import spec_of
 from cloud.models.line import line_from
@@ -79,6 +79,7 @@ class RunKeeper:
             at = self.clock.now()
             Runs(connection).change(run.id, state=RunState.RUNNING.value, started_at=at)
             Events(connection).add("run.started", run.id, f"{run.id} starts", at=at)
+            note(connection, run, RunState.RUNNING, at=at, reason=run.reason or run.cause)
 
     def _grounded(self, run: Run) -> RunSpec:
         """The specification with the paths that it names on this machine."""
@@ -133,6 +134,14 @@ class RunKeeper:
                 release=release.id if variants else "",
                 result=_summary(result),
             )
+            note(
+                connection,
+                run,
+                RunState.RELEASED if variants else RunState.REJECTED,
+                at=at,
+                reason=result.summary,
+                release=release.id if variants else "",
+            )
 
     def _keep(self, run: Run, result: RunResult, name: str) -> Variant:
         data = (self.directory / run.id / name).read_bytes()
@@ -162,6 +171,7 @@ class RunKeeper:
             at = self.clock.now()
             Runs(connection).change(run.id, state=lost.state.value, reason=lost.reason, finished_at=at)
             Events(connection).add("run.failed", run.id, f"{run.id}: {why}", at=at)
+            note(connection, run, RunState.FAILED, at=at, reason=why)
 
 
 def _summary(result: RunResult) -> dict[str, object]:
