@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.drift.writer import ReferenceWriter
-from edge.identity import Identity, needs_renewal, renew
+from edge.identity import Identity, Rotation
 from edge.link.outbox import CHANNELS, Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 LABELS_S = 0.5
 """Seconds between looks into the label inbox."""
 
-RENEWAL_S = 3600.0
 DRAIN_S = 5.0
 """How long a stopping agent tries to have its last records acknowledged; what is left stays in the outbox."""
 
@@ -52,6 +51,7 @@ class Agent:
     labels: LabelInbox
     reference: ReferenceWriter
     trainer: TrainerChild | None
+    rotation: Rotation
     clock: Clock
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -88,7 +88,7 @@ class Agent:
             ("speaker", self.speaker.run()),
             ("reference", self.reference.run()),
             ("labels", self._label_forever()),
-            ("renewal", self._renew_forever()),
+            ("renewal", self.rotation.run()),
             ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
         ]
         work += [(f"pipeline-{each.settings.name}", each.run()) for each in self.pipelines]
@@ -103,17 +103,6 @@ class Agent:
             except HinterlandError as error:
                 log.warning("labels: %s", error)
             await asyncio.sleep(LABELS_S)
-
-    async def _renew_forever(self) -> None:
-        while True:
-            try:
-                certificate = self.identity.certificate_file.read_text()
-                if needs_renewal(certificate, at=self.clock.now()):
-                    await asyncio.to_thread(renew, self.identity)
-                    log.info("the certificate was renewed; the next session uses it")
-            except (HinterlandError, OSError, ValueError) as error:
-                log.warning("the certificate was not renewed: %s", error)
-            await asyncio.sleep(RENEWAL_S)
 
     async def _drain(self) -> None:
         """Give the last records a chance to be acknowledged, as long as there is somebody to do so."""

@@ -33,6 +33,12 @@ def enrol(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
     _guarded(lambda: _enrol(conf.read(config)))
 
 
+@app.command(epilog="Example:  hinterland-agent key --config /etc/hinterland/agent.toml")
+def key(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+    """Make this device's key if there is none, and print its fingerprint, for a token that no other key can use."""
+    _guarded(lambda: print(_fingerprint(conf.read(config))))
+
+
 @app.command(hidden=True)
 def trainer(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
     """Take part in federated runs; started and restarted by `run`."""
@@ -73,6 +79,13 @@ def _enrol(settings: conf.Settings) -> Identity:
         )
     token = Path(settings.agent.token_file).read_text().strip()
     return enrol(directory, token=token, hardware=settings.agent.hardware, runtimes=[str(each) for each in RUNTIMES])
+
+
+def _fingerprint(settings: conf.Settings) -> str:
+    from edge.identity.keys import ensure_key, fingerprint
+
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return fingerprint(ensure_key(settings.state / "identity"))
 
 
 def _train(settings: conf.Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from edge import settings as conf
 from edge.agent import Agent
 from edge.drift.window import DriftSettings
 from edge.drift.writer import ReferenceWriter
-from edge.identity import Identity
+from edge.identity import Identity, KnownTime, Rotation
 from edge.inference.host import ModelHost
 from edge.inference.onnx_runtime import OnnxSession
 from edge.link.outbox import Outbox
@@ -73,7 +74,8 @@ def build(
     """
     clock = clock or SystemClock()
     random = random or SystemRandom()
-    bus = bus or MqttBus(_endpoint(identity), identity=identity.device, random=random)
+    known = KnownTime(clock, identity.authority_file, identity.certificate_file)
+    bus = bus or MqttBus(_endpoint(identity, known), identity=identity.device, random=random)
     outbox = Outbox.open(settings.state / "outbox", cap=settings.reporting.outbox_mib << 20, clock=clock, random=random)
     uplink = Uplink(bus, outbox, device=identity.device, clock=clock)
     speaker = Speaker(outbox)
@@ -116,17 +118,19 @@ def build(
         labels=LabelInbox(settings.state / "labels"),
         reference=reference,
         trainer=_trainer(settings, identity, config, random),
+        rotation=Rotation(identity, bus=bus, clock=clock, now=known, random=random),
         clock=clock,
     )
 
 
-def _endpoint(identity: Identity) -> Endpoint:
+def _endpoint(identity: Identity, now: Callable[[], float]) -> Endpoint:
     return Endpoint(
         host=identity.broker_host,
         port=identity.broker_port,
         ca=identity.authority_file,
         certificate=identity.certificate_file,
         key=identity.key_file,
+        now=now,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,12 +12,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edge.identity.api import pinned_authority, post
 from edge.identity.identity import Identity, read_certificate, store
 from edge.identity.keys import certificate_request, ensure_key
+from shared.clock import Clock, SystemClock
 from shared.enrolment import EnrolAnswer, EnrolRequest, encode_token, parse_token
 from shared.errors import RefusedError, TrustError
+from shared.tls import pinned
 
 
 def enrol(
-    directory: Path, *, token: str, hardware: Iterable[str], runtimes: Iterable[str], agent: str = ""
+    directory: Path,
+    *,
+    token: str,
+    hardware: Iterable[str],
+    runtimes: Iterable[str],
+    agent: str = "",
+    clock: Clock | None = None,
 ) -> Identity:
     """Become a device: make a key, prove it, keep the answer. Safe to repeat after a crash at any step.
 
@@ -28,6 +35,7 @@ def enrol(
         hardware: facts about this device that releases may ask for.
         runtimes: what it can execute.
         agent: version of the agent.
+        clock: the machine's when None; it may be behind.
 
     Raises:
         RefusedError: there is an identity already, or the token is unknown, used or expired.
@@ -48,7 +56,9 @@ def enrol(
         runtimes=sorted(runtimes),
         agent=agent,
     )
-    context = ssl.create_default_context(cadata=authority)
+    began = read_certificate(authority).not_valid_before_utc.timestamp()
+    clock = clock or SystemClock()
+    context = pinned(authority, now=lambda: max(clock.now(), began))
     answer = post(f"{parsed.url}/v1/enrol", request, EnrolAnswer, context=context)
     check_certificate(answer.certificate, authority=authority, key=key.public_key())
     # what was pinned is kept, not what the answer repeats

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.durable import read_if_present, write_atomic
 from shared.errors import FaultError
+from shared.ids import Digest, sha256
 
 KEY_FILE = "device.key"
 
@@ -34,6 +35,12 @@ def certificate_request(key: ec.EllipticCurvePrivateKey) -> str:
     """PKCS#10 in PEM with an empty subject: the coordinator decides who this is."""
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def fingerprint(key: ec.EllipticCurvePrivateKey) -> Digest:
+    """SHA-256 of the public key (DER, SubjectPublicKeyInfo): what an operator may bind a token to."""
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return sha256(public)
 
 
 def sign(key: ec.EllipticCurvePrivateKey, statement: bytes) -> bytes:

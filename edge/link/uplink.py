@@ -98,6 +98,7 @@ class Uplink:
             return
         # before the publication: its acknowledgement may come before the PUBACK does
         self._underway[channel] = _Underway(batch.records[-1].seq, self._clock.monotonic(), self._bus.sessions)
+        batch = msgspec.structs.replace(batch, taken_over=self._bus.taken_over)
         await self._bus.publish(topics.up(self._device, channel), pack(batch))
 
     async def _acknowledged(self, delivery: Delivery) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,6 +24,7 @@ from shared.bus import Handler
 from shared.bus.lanes import Counts, Lanes
 from shared.bus.session import Arrivals, ClosingSocket, Session
 from shared.errors import TransportError
+from shared.tls import judged_by
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class Endpoint:
     """Own certificate chain (PEM); its common name is the session's identity."""
 
     key: Path
+    now: Callable[[], float] | None = None
+    """By which the broker's certificate is judged, Unix seconds; OpenSSL reads the machine's clock when None."""
 
     def context(self) -> ssl.SSLContext:
         """TLS 1.2 or newer, host name checked; files are read anew, so that a renewed certificate is taken up."""
@@ -56,6 +60,8 @@ class Endpoint:
         context.sslsocket_class = ClosingSocket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(str(self.certificate), str(self.key))
+        if self.now is not None:
+            judged_by(context, self.ca.read_text(), now=self.now)
         return context
 
 

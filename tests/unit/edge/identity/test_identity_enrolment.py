@@ -5,6 +5,7 @@ import ssl
 import stat
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from cloud.devices.authority import Authority
 from cloud.devices.enrolment import check, mint
 from cloud.release import Sealer
-from edge.identity import Identity, enrol, needs_renewal, renew
+from edge.identity import Identity, KnownTime, due, enrol, refresh, renew, rescue
 from shared.clock import SystemClock
 from shared.enrolment import (
     EnrolAnswer,
@@ -21,6 +22,7 @@ from shared.enrolment import (
     Refusal,
     RenewAnswer,
     RenewRequest,
+    RescueRequest,
     encode_token,
     from_json,
     parse_token,
@@ -42,7 +44,9 @@ class Coordinator:
         self.shown = self.authority.certificate
         self.presented = self.authority
         self.alter = lambda answer: answer
-        self.lifetime = 90 * DAY
+        self.lifetime = 30 * DAY
+        self.server_lifetime = 90 * DAY
+        self.issued_at = NOW
         self.revoked = False
         self.directory = directory
 
@@ -65,6 +69,10 @@ class Coordinator:
                 if self.revoked:
                     raise RefusedError("this device was revoked", hint="Ask an operator.")
                 return to_json(RenewAnswer(certificate=self.authority.issue_device(request.csr, device, at=NOW)))
+            case "/v1/rescue":
+                request = from_json(body, RescueRequest)
+                device = self.authority.check_rescue(request, at=NOW, grace=DAY)
+                return to_json(RenewAnswer(certificate=self.authority.issue_device(request.csr, device, at=NOW)))
         raise RefusedError("no such route")
 
     def _enrolled(self, csr):
@@ -72,7 +80,7 @@ class Coordinator:
             device="wrist-1",
             fleet="lab",
             tenant="demo",
-            certificate=self.authority.issue_device(csr, "wrist-1", at=NOW, lifetime=self.lifetime),
+            certificate=self.authority.issue_device(csr, "wrist-1", at=self.issued_at, lifetime=self.lifetime),
             authority=self.authority.certificate,
             root='{"signed": {}}',
             broker_host="127.0.0.1",
@@ -81,7 +89,9 @@ class Coordinator:
 
     @contextmanager
     def serving(self):
-        credentials = self.presented.issue_server("coordinator", ["127.0.0.1"], at=NOW)
+        credentials = self.presented.issue_server(
+            "coordinator", ["127.0.0.1"], at=NOW - 300, lifetime=self.server_lifetime
+        )
         files = self.directory / "server.crt", self.directory / "server.key"
         for file, text in zip(files, credentials, strict=True):
             file.write_text(text)
@@ -204,18 +214,78 @@ def test_renewal(coordinator, device):
     with coordinator.serving() as url:
         coordinator.lifetime = DAY
         identity = enrol(device, token=coordinator.token(url), **FACTS)
+        assert NOW + DAY * 0.49 < due(identity) < NOW + DAY * 0.75
         before = identity.certificate_file.read_text()
-        assert not needs_renewal(before, at=NOW + DAY / 2)
-        assert needs_renewal(before, at=NOW + DAY * 0.7)
-        renew(identity)
+        renew(identity, now=SystemClock().now)
         after = identity.certificate_file.read_text()
-        assert not needs_renewal(after, at=NOW + DAY * 0.7)
+        assert after != before
+        assert due(identity) > NOW + DAY * 14
         assert Identity.load(device).tls()
         coordinator.revoked = True
         with pytest.raises(RefusedError, match="revoked") as raised:
-            renew(identity)
+            renew(identity, now=SystemClock().now)
     assert raised.value.hint == "Ask an operator."
     assert identity.certificate_file.read_text() == after
+
+
+def test_a_device_that_was_away_when_its_certificate_ended_is_back(coordinator, device):
+    with coordinator.serving() as url:
+        coordinator.lifetime = -60
+        identity = enrol(device, token=coordinator.token(url), **FACTS)
+        with pytest.raises(RefusedError, match="out of date"):
+            renew(identity, now=SystemClock().now)
+        refresh(identity, now=SystemClock().now)
+        assert due(identity) > NOW
+        with pytest.raises(RefusedError, match="still good"):
+            rescue(identity, now=SystemClock().now)
+
+
+def test_a_device_that_was_away_for_too_long_needs_a_token(coordinator, device):
+    with coordinator.serving() as url:
+        coordinator.lifetime = 1.5 * DAY
+        coordinator.issued_at = NOW - 3 * DAY
+        identity = enrol(device, token=coordinator.token(url), **FACTS)
+        with pytest.raises(RefusedError, match="too long ago") as raised:
+            refresh(identity, now=SystemClock().now)
+    assert "token" in raised.value.hint or "Enrol" in raised.value.hint
+
+
+class In1970:
+    def now(self):
+        return 60.0
+
+    def monotonic(self):
+        return 60.0
+
+
+def test_a_clock_that_stands_in_1970_does_not_lock_a_device_out(coordinator, device):
+    with coordinator.serving() as url:
+        identity = enrol(device, token=coordinator.token(url), **FACTS, clock=In1970())
+        known = KnownTime(In1970(), identity.authority_file, identity.certificate_file)
+        assert NOW - 400 < known() <= NOW
+        renew(identity, now=known)
+
+
+def test_a_server_certificate_that_has_expired_is_refused_at_every_time_a_device_may_know(coordinator, device):
+    with coordinator.serving() as url:
+        identity = enrol(device, token=coordinator.token(url), **FACTS)
+        with pytest.raises(TransportError, match="expired"):
+            renew(identity, now=lambda: NOW + 100 * DAY)
+    coordinator.server_lifetime = -60
+    with coordinator.serving() as url:
+        moved = replace(identity, url=url)
+        with pytest.raises(TransportError, match="expired"):
+            renew(moved, now=SystemClock().now)
+        with pytest.raises(TransportError, match="expired"):  # the device's own certificate began later
+            renew(moved, now=KnownTime(In1970(), identity.certificate_file))
+
+
+def test_a_clock_in_1970_believes_no_other_authority(coordinator, device, tmp_path):
+    with coordinator.serving() as url:
+        identity = enrol(device, token=coordinator.token(url), **FACTS)
+    coordinator.presented = Authority.create(tmp_path / "thief", name="demo", sealer=Sealer(b"x", cost=4), at=NOW)
+    with coordinator.serving() as url, pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
+        renew(replace(identity, url=url), now=KnownTime(In1970(), identity.certificate_file))
 
 
 def test_no_identity(device):
@@ -239,4 +309,4 @@ def test_a_damaged_key(coordinator, device):
     with pytest.raises(FaultError, match="damaged"):
         identity.tls()
     with pytest.raises(FaultError, match="damaged"):
-        renew(identity)
+        renew(identity, now=SystemClock().now)
