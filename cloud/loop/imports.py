@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from mmap import ACCESS_READ, mmap
+from typing import cast
+
 from sqlalchemy import Connection
 
 from cloud.loop.orders import order_release
 from cloud.store.blobs import FileBlobs
 from cloud.store.releases import ReleaseRow, Releases
 from shared.api import ImportedFile, ReleaseRequest
-from shared.bundle import CHUNK_SIZE, Chunk, Release, Variant, decode_release, encode
-from shared.errors import RefusedError
-from shared.ids import check_digest, check_name, release_id, sha256
+from shared.bundle import CHUNK_SIZE, Chunk, Release, Runtime, Variant, decode_release, encode
+from shared.errors import RefusedError, TrustError
+from shared.ids import Digest, check_digest, check_name, release_id, sha256
+from shared.modelformat import Format, check_file
 
 
 def describe(blobs: FileBlobs, request: ReleaseRequest) -> list[Variant]:
     """The variants of an import, with the chunk list of each uploaded file; reads every file once.
 
     Raises:
-        RefusedError: no files, two of one name, or one that was not uploaded.
+        RefusedError: no files, two of one name, one that was not uploaded, or one that is no model.
         ContractError: a name or digest is none.
     """
     names = [file.name for file in request.files]
@@ -49,6 +53,22 @@ def import_release(
     return order_release(connection, release, at=at, by=by, reason=request.reason)
 
 
+def _check(blobs: FileBlobs, digest: Digest, file: ImportedFile) -> None:
+    """Refuse what devices would, before anybody signs it; the name is not asked."""
+    try:
+        with blobs.path(digest).open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
+            kind = check_file(cast("bytes", data))  # slices of a mapping are bytes, and nothing else is asked of it
+    except (TrustError, ValueError) as error:  # an empty file has no mapping
+        raise RefusedError(
+            f"{file.name} is no model that may be released: {error}",
+            hint="Export the model as ONNX with its weights in the one file.",
+        ) from error
+    if kind is not Format.ONNX and file.runtime is Runtime.ONNXRUNTIME:
+        raise RefusedError(
+            f"{file.name} holds weights alone, and {file.runtime} runs graphs", hint="Export the model as ONNX."
+        )
+
+
 def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
     digest = check_digest(file.digest)
     if not blobs.has(digest):
@@ -56,6 +76,7 @@ def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
             f"the bytes of {file.name} are not here", hint=f"Send them first: PUT /v1/blobs/{digest[:12]}…"
         )
     size = blobs.size(digest)
+    _check(blobs, digest, file)
     pieces = (blobs.read(digest, start, CHUNK_SIZE) for start in range(0, size, CHUNK_SIZE))
     return Variant(
         name=file.name,

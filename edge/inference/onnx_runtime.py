@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from edge.inference.runtime import Array
-from shared.errors import FaultError
-from shared.modelfile import check_model
+from shared.errors import FaultError, TrustError
+from shared.modelformat import Format, check_file
 
 CPU = "CPUExecutionProvider"
 
@@ -57,7 +57,8 @@ class OnnxSession:
             FaultError: this machine cannot run it, or not on the provider asked for.
         """
         settings = settings or OnnxSettings()
-        check_model(data)
+        if check_file(data) is not Format.ONNX:
+            raise TrustError("the file holds weights alone, without a graph to run")
         if settings.provider not in ort.get_available_providers():
             raise FaultError(
                 f"this ONNX Runtime has no {settings.provider}",

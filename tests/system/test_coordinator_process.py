@@ -29,6 +29,7 @@ from shared.topics import Down, Up
 from simulations.broker import find_mosquitto
 from simulations.world.ports import free_ports
 from simulations.world.process import Process
+from tests.models import detector
 
 pytestmark = pytest.mark.system
 
@@ -174,7 +175,7 @@ def test_an_imported_model_reaches_the_fleet_and_the_command_line_tells_it(world
     assert world.cli("models", "apply", "-f", str(line)).returncode == 0
     schema = json.loads(world.cli("models", "--json").stdout)[0]["document"]["schema"]
     world.client.import_release(
-        "street", schema=Schema(**schema), files=[("cpu-fp32.onnx", os.urandom(300_000), "fp32")]
+        "street", schema=Schema(**schema), files=[("cpu-fp32.onnx", detector(), "fp32")]
     )
     world.until(lambda: world.client.device(NAME).models != [])
     assert world.client.device(NAME).models[0].desired == "street-1"

@@ -7,10 +7,11 @@ from cloud.store.devices import Device, Devices, DeviceState
 from cloud.store.releases import Releases
 from cloud.store.runs import Runs
 from shared.ids import sha256
+from tests.models import classifier
 
 SCHEMA = {"kind": "classification", "labels": ["a", "b"], "input_shape": [6, 100]}
 LINE = {"schema": SCHEMA, "task": "activity", "fleets": ["wards"], "rounds": 3, "seed": 5}
-MODEL = b"onnx bytes " * 1000
+MODEL = classifier()
 
 
 @pytest.fixture
