@@ -145,6 +145,10 @@ class Client:
         """One release."""
         return self._get(f"/releases/{release}", api.Release)
 
+    def attestations(self, release: str) -> list[Attested]:
+        """What is attested of one release."""
+        return self._get(f"/releases/{release}/attestations", list[Attested])
+
     def start_rollout(self, request: api.RolloutRequest) -> api.Rollout:
         """Bring a release to a fleet."""
         return self._send("POST", "/rollouts", request, api.Rollout)
@@ -176,14 +180,14 @@ class Client:
             yield from page
             after = page[-1].number
 
-    def _get(self, path: str, kind: type[T], *, params: Mapping[str, str | int] | None = None) -> T:
-        return _decode(self._call("GET", path, params=params), kind)
-
-    def _send(self, method: str, path: str, document: object, kind: type[T]) -> T:
     def witness(self) -> Witness:
         """What is known of earlier heads of the audit log, outside the database."""
         return self._get("/audit/anchors", Witness)
 
+    def _get(self, path: str, kind: type[T], *, params: Mapping[str, str | int] | None = None) -> T:
+        return _decode(self._call("GET", path, params=params), kind)
+
+    def _send(self, method: str, path: str, document: object, kind: type[T]) -> T:
         headers = {"content-type": "application/json"}
         return _decode(self._call(method, path, content=msgspec.json.encode(document), headers=headers), kind)
 

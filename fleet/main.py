@@ -51,12 +51,13 @@ def choose(
     context.obj = Choice(profile=profile, url=url, ca=ca, key=key)
 
 
-for command in (status, devices, releases, drift, telemetry, events, tap):
+for command in (status, devices, drift, telemetry, events, tap):
     app.command()(command)
 app.add_typer(device_app, name="device")
 app.add_typer(token_app, name="token")
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
+app.add_typer(releases_app, name="releases")
 app.add_typer(rollouts_app, name="rollouts")
 app.add_typer(audit_app, name="audit")
 

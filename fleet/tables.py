@@ -8,6 +8,7 @@ from datetime import datetime
 from rich.table import Table
 
 from shared import api
+from shared.attested import Attested, Statement, statement
 from shared.clock import utc
 
 
@@ -84,6 +85,31 @@ def releases(found: Sequence[api.Release]) -> Table:
         for variant in release.variants
     ]
     return table("Releases", ("release", "variant", "bytes", "digest", "from", "published"), rows)
+
+
+def attestations(release: str, found: Sequence[Attested]) -> Table:
+    """One line an attestation."""
+    rows = [(one.kind, _gist(statement(one)), one.attestor[:12], moment(one.at)) for one in found]
+    return table(f"What is attested of {release}", ("kind", "says", "by key", "signed"), rows)
+
+
+def _gist(said: Statement) -> str:
+    """The heart of a statement, for a person."""
+    about = said.predicate
+    if asked := about.get("buildDefinition", {}).get("externalParameters"):
+        inner = about["buildDefinition"].get("internalParameters", {})
+        if by := asked.get("importedBy"):
+            return f"imported by {by}: {asked.get('reason') or 'no reason given'}"
+        return f"{asked.get('run')}: {asked.get('rounds')} rounds on {inner.get('devices')} devices"
+    if measured := about.get("accuracy"):
+        shares = ", ".join(f"{name} {share(value)}" for name, value in sorted(measured.items()))
+        judged = f"on {about.get('examples')} examples of {about.get('devices')} devices"
+        return f"{shares} {judged if about.get('devices') else about.get('method')}"
+    if compared := about.get("variants"):
+        return ", ".join(f"{name} agrees in {share(figures.get('agreement'))}" for name, figures in compared.items())
+    if parts := about.get("components"):
+        return f"{about.get('bomFormat')} {about.get('specVersion')}, {len(parts)} components"
+    return said.predicate_type
 
 
 def rollouts(found: Sequence[api.Rollout]) -> Table:
@@ -165,6 +191,7 @@ def _lineage(device: str, found: api.ModelLineage) -> Table:
             ("trained by", f"{run.id}: {run.cause}, {run.reason or 'no reason given'}" if run else "imported"),
             ("rounds", str(len(run.rounds)) if run else "–"),
             ("on data of", ", ".join(found.cohort) or "–"),
+            ("attested", ", ".join(release.attestations) or "nothing"),
             ("evaluation", ", ".join(f"{name} {value:.3f}" for name, value in sorted(release.evaluation.items()))),
             ("variant", f"{found.variant.name}, {found.variant.size:,} bytes" if found.variant else "–"),
             ("rollout", f"{found.rollout}, wave {found.wave}, {found.rollout_state}" if found.rollout else "–"),

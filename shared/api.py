@@ -223,6 +223,11 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     variants: list[Variant]
     evaluation: dict[str, float]
     labels: list[str]
+    attestations: list[str] = []
+    """Kinds that are there, for example `provenance`; `GET /v1/releases/{release}/attestations` has them whole."""
+
+    refusal: str = ""
+    """The rules of the admission policy that keep it from being published."""
 
 
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):

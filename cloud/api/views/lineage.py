@@ -11,6 +11,7 @@ from cloud.api.views.releases import release_view
 from cloud.api.views.runs import run_view
 from cloud.api.views.telemetry import latency
 from cloud.rollout.advance import Rollout
+from cloud.store.attestations import Attestations
 from cloud.store.drift import DriftStore
 from cloud.store.releases import ReleaseRow, Releases
 from cloud.store.rollouts import RolloutDevice, Rollouts
@@ -35,7 +36,8 @@ def _model(connection: Connection, device: str, status: DeviceModel) -> ModelLin
     row = Releases(connection).find(status.serving)
     if row is None:
         return ModelLineage(status=status)
-    release, run, wave = release_view(row), _run(connection, row), _wave(connection, device, row)
+    release = release_view(row, attestations=Attestations(connection).of(row.id))
+    run, wave = _run(connection, row), _wave(connection, device, row)
     rollout, place = wave if wave is not None else (None, None)
     return ModelLineage(
         status=status,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from cloud.store.attestations import AttestationRow
 from cloud.store.releases import ReleaseRow
 from shared.api import Release, Variant
+from shared.attested import Attested
 
 
-def release_view(row: ReleaseRow) -> Release:
-    """One release."""
+def release_view(row: ReleaseRow, *, attestations: Sequence[AttestationRow] = ()) -> Release:
+    """One release, with the kinds of its attestations."""
     manifest = row.document()
     return Release(
         id=row.id,
@@ -24,4 +28,11 @@ def release_view(row: ReleaseRow) -> Release:
         variants=[msgspec.convert(variant, Variant, from_attributes=True) for variant in manifest.variants],
         evaluation=manifest.evaluation,
         labels=manifest.schema.labels,
+        attestations=sorted({held.kind for held in attestations}),
+        refusal=row.refusal,
     )
+
+
+def attested_view(row: AttestationRow) -> Attested:
+    """One attestation, whole."""
+    return Attested(kind=row.kind, attestor=row.attestor, envelope=row.envelope, at=row.at)
