@@ -8,7 +8,7 @@ from cloud.training.gate import check_loss, check_update, metrics_of, read_score
 from shared.errors import ContractError, RefusedError
 from shared.tasks.records import read_arrays, to_record
 
-MODEL = {"weights": np.zeros(6, dtype=np.float32)}
+MODEL = {"weights": np.arange(1, 7, dtype=np.float32)}
 HONEST = np.arange(6, dtype=np.float32)
 
 
@@ -39,6 +39,19 @@ def test_an_honest_update_passes():
 def test_a_poisonous_tensor_is_refused(values):
     with pytest.raises(RefusedError):
         check(values)
+
+
+@pytest.mark.parametrize("factor", [-1, -3, 1e5, 3])
+def test_an_update_from_where_no_training_leads_is_refused(factor):
+    """The model mirrored, and the model many times as long, have the right form and finite numbers."""
+    with pytest.raises(RefusedError, match="times the model's length away"):
+        check(factor * MODEL["weights"])
+    assert check(1.5 * MODEL["weights"]) == 10
+
+
+def test_a_model_of_zeros_can_begin():
+    zeros = {"weights": np.zeros(6, dtype=np.float32)}
+    assert check_update({"weights": np.full(6, 0.5, np.float32)}, 10, model=zeros, registered=10) == 10
 
 
 @pytest.mark.parametrize("examples", [0, -1, 11, 10**9, 1.5, float("nan"), True, None, "10", [10]])
