@@ -29,8 +29,8 @@ from simulations.world.process import Process
 from simulations.world.world import World
 
 TENANT = "acme"
-YARD, MITM, PIT, SICK, GUESTS = "yard", "mitm", "pit", "sick", "guests"
-FLEETS = (YARD, MITM, PIT, SICK, GUESTS)
+YARD, MITM, PIT, SICK, GUESTS, WATCHES = "yard", "mitm", "pit", "sick", "guests", "watches"
+FLEETS = (YARD, MITM, PIT, SICK, GUESTS, WATCHES)
 CALM, HONEST = "calm", DeviceId("honest-1")
 """The model line and the device that nobody attacks: it must go on serving through everything."""
 

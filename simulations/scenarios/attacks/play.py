@@ -24,6 +24,7 @@ from simulations.scenarios.attacks import (
     stolen_devices,
     stolen_keys,
     tenants,
+    updates,
 )
 from simulations.scenarios.attacks.ground import CALM, FLEETS, HONEST, TENANT, YARD, Ground
 from simulations.scenarios.attacks.row import Attack, AttackReport, Row, Seen
@@ -45,6 +46,7 @@ FAMILIES: Mapping[str, Family] = {
     "floods": floods.attacks,
     "api": at_the_api.attacks,
     "tenants": tenants.attacks,
+    "updates": updates.attacks,
 }
 """In the order in which they are played."""
 
