@@ -1,7 +1,7 @@
 """Which signed documents a device may act on.
 
-python-tuf proves signatures, thresholds, freshness and consistency; what this client adds is numbered in
-`refresh`, `desired`, `release` and `admit`. Synchronous, for one process and one thread at a time.
+python-tuf proves signatures, thresholds, freshness and consistency, `shared.trust.custody` that nothing goes back; what
+this client adds is numbered in `desired`, `release` and `admit`. Synchronous, for one process and one thread at a time.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Role, Root, TargetFile, Targets
+from tuf.api.metadata import Targets
 
 from shared.bundle import FleetDesired, Release, Runtime, Variant, decode_desired, decode_release
 from shared.clock import Clock
-from shared.errors import TransportError, TrustError
+from shared.errors import TrustError
 from shared.ids import check_name
 from shared.trust import admission
-from shared.trust.marks import ROOT, Marks, key_set
+from shared.trust.custody import Custody, issued
+from shared.trust.marks import ROOT, Marks
 from shared.trust.names import ISSUED, RELEASES, desired_path, fleet_role, manifest_path
 from shared.trust.roots import model_keys, trusted_root
-from shared.trust.session import Session, as_our_errors
-from shared.trust.store import MarkStore
+from shared.trust.session import Session
 
 if TYPE_CHECKING:
     from shared.trust.source import MetadataSource
@@ -45,18 +45,13 @@ class TrustClient:
         Raises:
             TrustError: the high-water marks are damaged.
         """
-        self._cache = directory / "metadata"
         self._root = root
-        self._source = source
-        self._clock = clock
-        self._store = MarkStore(directory)
-        self._marks = self._store.load()
-        self._session: Session | None = None
+        self._custody = Custody(directory, root=root, source=source, clock=clock, check=_check_issued)
 
     @property
     def marks(self) -> Marks:
         """What this device has accepted so far."""
-        return self._marks
+        return self._custody.marks
 
     def refresh(self) -> None:
         """Bring root, timestamp, snapshot and targets up to date; after an error nothing can be read.
@@ -67,15 +62,7 @@ class TrustClient:
             TransportError: files are missing at the source.
             FaultError: the disk failed.
         """
-        self._session = None
-        with as_our_errors():
-            # (1) python-tuf: chain of roots, signatures, expiry, versions against its own cache
-            session = Session(self._cache, root=self._root, source=self._source, now=self._now)
-            session.refresh()
-        # (2) versions against our marks, which survive the loss of that cache
-        # (3) and the marks on disk before anything acts on the new metadata
-        self._keep(_raise_top_level(self._marks, session))
-        self._session = session
+        self._custody.refresh()
 
     def desired(self, fleet: str) -> FleetDesired:
         """What the signers want `fleet` to run.
@@ -87,7 +74,7 @@ class TrustClient:
         check_name(fleet, kind="fleet id")
         _, data = self._read(desired_path(fleet), role=fleet_role(fleet))
         document = decode_desired(data)
-        # (4) a fleet's key says something about that fleet only
+        # (1) a fleet's key says something about that fleet only
         if document.fleet != fleet:
             raise TrustError(f"the desired state signed for fleet {fleet} is about fleet {document.fleet[:80]!r}")
         return document
@@ -102,7 +89,7 @@ class TrustClient:
         check_name(release, kind="release id")
         role, data = self._read(manifest_path(release), role=RELEASES)
         document = decode_release(data)
-        # (5) one release under one name, and (6) each variant signed twice with the same words
+        # (2) one release under one name, and (3) each variant signed twice with the same words
         if document.id != release:
             raise TrustError(f"the manifest signed for {release} is about {document.id[:80]!r}")
         admission.check_variants(document, role.targets)
@@ -120,7 +107,7 @@ class TrustClient:
             TrustError: an older release than one that ran here, or nothing for this device.
         """
         return admission.admit(
-            release, marks=self._marks, hardware=hardware, runtimes=runtimes, model_keys=self.model_keys()
+            release, marks=self.marks, hardware=hardware, runtimes=runtimes, model_keys=self.model_keys()
         )
 
     def model_keys(self) -> dict[str, str]:
@@ -132,9 +119,8 @@ class TrustClient:
             TrustError: the chain of roots in the cache ends before a root that was accepted.
             FaultError: the disk failed.
         """
-        if self._session is not None:
-            return model_keys(self._session.root)
-        return model_keys(trusted_root(self._cache, first=self._root, least=self._marks.version(ROOT, keys="any")))
+        session, least = self._custody.session, self.marks.version(ROOT, keys="any")
+        return model_keys(session.root if session else trusted_root(self._custody.cache, first=self._root, least=least))
 
     def remember(self, release: Release) -> None:
         """Raise the counter mark of its model line, durably; call it before `release` first serves.
@@ -143,58 +129,21 @@ class TrustClient:
             TrustError: it is older than one that ran here.
             FaultError: the disk failed.
         """
-        self._keep(self._marks.raise_release(release))
+        self._custody.keep(self.marks.raise_release(release))
 
     def _read(self, path: str, *, role: str) -> tuple[Targets, bytes]:
-        session = self._session
-        if session is None:
-            raise TrustError("there is no fresh signed metadata", hint="Refresh first.")
-        with as_our_errors():
-            metadata = session.delegated(role, path)
+        target = self._custody.find(path)
+        session = self._custody.session
         # only the role that the path belongs to may name the file; targets signs delegations and nothing else
-        if session.targets.targets:
+        if session is None or session.targets.targets:
             raise TrustError("the targets role names files itself, which only its delegations may")
-        target = metadata.targets.get(path) if metadata else None
-        if metadata is None or target is None:
+        metadata = session.role(role)
+        if target is None or metadata is None or path not in metadata.targets:
             raise TrustError(f"{path} is not signed by the role {role}")
-        self._keep(_raise_role(self._marks, role, session.targets.get_delegated_role(role), metadata.version))
-        return metadata, self._fetch(target)
-
-    def _fetch(self, target: TargetFile) -> bytes:
-        if target.length > MAX_DOCUMENT:
-            raise TrustError(f"{target.path} of {target.length} bytes is over the limit of {MAX_DOCUMENT}")
-        name = f"targets/{target.get_prefixed_paths()[0]}"
-        data = self._source.read(name)
-        if data is None:
-            raise TransportError(f"the source lacks {name}", hint="It comes with the next connection.")
-        with as_our_errors():
-            target.verify_length_and_hashes(data)  # digest before parsing: parsers see only proven bytes
-        return data
-
-    def _keep(self, marks: Marks) -> None:
-        if marks is not self._marks:
-            self._store.save(marks)
-            self._marks = marks
-
-    def _now(self, root: Root) -> float:
-        return self._marks.now(self._clock.now(), keys=_keys(root.roles["timestamp"]))
+        return metadata, self._custody.fetch(metadata.targets[path], most=MAX_DOCUMENT)
 
 
-def _raise_top_level(marks: Marks, session: Session) -> Marks:
-    root, timestamp = session.root, session.timestamp
-    marks = marks.raise_version(ROOT, keys="any", version=root.version)
-    marks = _raise_role(marks, "timestamp", root.roles["timestamp"], timestamp.version)
-    marks = _raise_role(marks, "snapshot", root.roles["snapshot"], session.snapshot_version)
-    marks = _raise_role(marks, "targets", root.roles["targets"], session.targets.version)
-    issued = timestamp.unrecognized_fields.get(ISSUED)
-    if type(issued) is not int or not 0 <= issued <= timestamp.expires.timestamp():
-        raise TrustError(f"the timestamp's issue time {str(issued)[:40]!r} is none")
-    return marks.raise_issued(keys=_keys(root.roles["timestamp"]), at=issued)
-
-
-def _raise_role(marks: Marks, name: str, role: Role, version: int) -> Marks:
-    return marks.raise_version(name, keys=_keys(role), version=version)
-
-
-def _keys(role: Role) -> str:
-    return key_set(role.keyids, role.threshold)
+def _check_issued(session: Session) -> None:
+    if issued(session) is None:
+        said = str(session.timestamp.unrecognized_fields.get(ISSUED))[:40]
+        raise TrustError(f"the timestamp's issue time {said!r} is none")

@@ -4,7 +4,7 @@ Three things of `ngclient.Updater` (tuf 7) are changed, and `tests/contract/test
 
 - `_persist_file` fsyncs: as delivered, a power cut leaves empty metadata behind;
 - `_load_root` afterwards sets the time that expiry is judged by: the clock's, with the signed issue time as floor;
-- `_trusted_set` is read for the verified roles.
+- `_trusted_set` is read for the verified roles and who vouched for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tuf.api.exceptions import (
     ExpiredMetadataError,
     RepositoryError,
 )
-from tuf.api.metadata import Root, Targets, Timestamp
+from tuf.api.metadata import Role, Root, Targets, Timestamp
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
@@ -67,10 +67,18 @@ class Session(Updater):
         """The top-level targets role, verified by `refresh`."""
         return self._trusted_set.targets
 
-    def delegated(self, role: str, path: str) -> Targets | None:
-        """The verified metadata of `role` if a lookup of `path` leads to it."""
-        self.get_targetinfo(path)
-        return cast("Targets | None", self._trusted_set.get(role))
+    def role(self, name: str) -> Targets | None:
+        """A delegated role that a lookup has led to, verified; None for one that none led to."""
+        return cast("Targets | None", self._trusted_set.get(name))
+
+    def delegated(self) -> list[tuple[str, Role, int]]:
+        """What lookups have verified below the top level: name, the delegation that vouches for it, version."""
+        pairs = sorted(self._trusted_set._trusted_delegations)
+        below = [(by, name) for by, name in pairs if by != Root.type]
+        return [
+            (name, cast("Targets", self._trusted_set[by]).get_delegated_role(name), self._trusted_set[name].version)
+            for by, name in below
+        ]
 
     def _load_root(self) -> None:
         super()._load_root()

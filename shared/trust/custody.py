@@ -1,0 +1,158 @@
+"""python-tuf's workflow with marks that outlive its cache, for any TUF repository.
+
+What Hinterland asks of its own repositories beyond the specification stands in `shared.trust.client`; what stands here
+passes the public conformance suite as it is (`make conformance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuf.api.metadata import Role, Root, TargetFile
+
+from shared.clock import Clock
+from shared.errors import TransportError, TrustError
+from shared.trust.marks import ROOT, Marks, key_set
+from shared.trust.names import ISSUED
+from shared.trust.session import Session, as_our_errors
+from shared.trust.store import MarkStore
+
+if TYPE_CHECKING:
+    from shared.trust.source import MetadataSource
+
+Check = Callable[[Session], None]
+"""Refuses top-level metadata that python-tuf has proven, with a `TrustError`."""
+
+
+def anything(session: Session) -> None:
+    """Ask no more of top-level metadata than the specification does."""
+
+
+class Custody:
+    """Verified metadata on disk and in memory, and the marks; synchronous, for one process and thread at a time."""
+
+    def __init__(
+        self, directory: Path, *, root: bytes, source: MetadataSource, clock: Clock, check: Check = anything
+    ) -> None:
+        """Open the state under `directory`, which nobody else writes.
+
+        Args:
+            directory: cache of verified metadata, and the high-water marks.
+            root: root metadata in which all trust starts.
+            source: where files come from; untrusted.
+            clock: judges expiry, with the last signed issue time as its floor.
+            check: what else top-level metadata must satisfy before it counts.
+
+        Raises:
+            TrustError: the high-water marks are damaged.
+        """
+        self.cache = directory / "metadata"
+        self._root = root
+        self._source = source
+        self._clock = clock
+        self._check = check
+        self._store = MarkStore(directory)
+        self._session: Session | None = None
+        self.marks = self._store.load()
+        """What has been accepted so far."""
+
+    @property
+    def session(self) -> Session | None:
+        """Fresh metadata; None before the first refresh and after one that failed."""
+        return self._session
+
+    def refresh(self) -> None:
+        """Bring root, timestamp, snapshot and targets up to date; after an error nothing can be read.
+
+        Raises:
+            Expired: metadata is past its date.
+            TrustError: a proof failed, or an older version than one accepted before was served.
+            TransportError: files are missing at the source.
+            FaultError: the disk failed.
+        """
+        self._session = None
+        with as_our_errors():
+            # (1) python-tuf: chain of roots, signatures, expiry, versions against its own cache
+            session = Session(self.cache, root=self._root, source=self._source, now=self._now)
+            session.refresh()
+        # (2) what the caller asks for beyond that
+        self._check(session)
+        # (3) versions against our marks, which survive the loss of that cache
+        # (4) and the marks on disk before anything acts on the new metadata
+        self.keep(_raise_top_level(self.marks, session))
+        self._session = session
+
+    def find(self, path: str) -> TargetFile | None:
+        """What the delegations say of `path`, each role on the way held against its mark; None when nothing.
+
+        Raises:
+            TrustError, TransportError, FaultError: as for `refresh`.
+        """
+        session = self._session
+        if session is None:
+            raise TrustError("there is no fresh signed metadata", hint="Refresh first.")
+        with as_our_errors():
+            target = session.get_targetinfo(path)
+        marks = self.marks
+        for name, role, version in session.delegated():
+            marks = _raise_role(marks, name, role, version)
+        self.keep(marks)
+        return target
+
+    def fetch(self, target: TargetFile, *, most: int) -> bytes:
+        """The bytes of a target that `find` gave; `most` bounds them.
+
+        Raises:
+            TrustError: they are others, or too many.
+            TransportError: the source lacks them.
+        """
+        if target.length > most:
+            raise TrustError(f"{target.path} of {target.length} bytes is over the limit of {most}")
+        prefixed = self._session is None or self._session.root.consistent_snapshot
+        name = f"targets/{target.get_prefixed_paths()[0] if prefixed else target.path}"
+        data = self._source.read(name)
+        if data is None:
+            raise TransportError(f"the source lacks {name}", hint="It comes with the next connection.")
+        with as_our_errors():
+            target.verify_length_and_hashes(data)  # digest before parsing: parsers see only proven bytes
+        return data
+
+    def keep(self, marks: Marks) -> None:
+        """Raise the marks to `marks`, durably.
+
+        Raises:
+            FaultError: the disk failed.
+        """
+        if marks is not self.marks:
+            self._store.save(marks)
+            self.marks = marks
+
+    def _now(self, root: Root) -> float:
+        return self.marks.now(self._clock.now(), keys=_keys(root.roles["timestamp"]))
+
+
+def issued(session: Session) -> int | None:
+    """When the timestamp says that it was signed, Unix seconds; None if it says nothing that can be."""
+    timestamp = session.timestamp
+    said = timestamp.unrecognized_fields.get(ISSUED)
+    # a stolen key must not push the clock's floor past what it can sign anyway
+    return said if type(said) is int and 0 <= said <= timestamp.expires.timestamp() else None
+
+
+def _raise_top_level(marks: Marks, session: Session) -> Marks:
+    root = session.root
+    marks = marks.raise_version(ROOT, keys="any", version=root.version)
+    marks = _raise_role(marks, "timestamp", root.roles["timestamp"], session.timestamp.version)
+    marks = _raise_role(marks, "snapshot", root.roles["snapshot"], session.snapshot_version)
+    marks = _raise_role(marks, "targets", root.roles["targets"], session.targets.version)
+    return marks.raise_issued(keys=_keys(root.roles["timestamp"]), at=issued(session) or 0)
+
+
+def _raise_role(marks: Marks, name: str, role: Role, version: int) -> Marks:
+    return marks.raise_version(name, keys=_keys(role), version=version)
+
+
+def _keys(role: Role) -> str:
+    return key_set(role.keyids, role.threshold)
