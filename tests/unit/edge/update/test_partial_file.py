@@ -1,4 +1,5 @@
 import os
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -39,6 +40,16 @@ def test_chunks_in_any_order_make_the_file(partial):
     assert [partial.accept(index, PIECES[index]) for index in (2, 0, 0, 1)] == [True, True, False, True]
     assert (partial.missing, partial.received) == ([], len(DATA))
     assert partial.finish().read_bytes() == DATA
+
+
+@pytest.mark.parametrize("order", permutations(range(3)))
+@pytest.mark.parametrize("cut", range(4))
+def test_the_whole_is_proven_whatever_order_and_restart_its_chunks_came_in(tmp_path, order, cut):
+    for part in (order[:cut], order[cut:]):
+        partial = PartialFile(tmp_path / "part", variant_of(DATA))
+        assert all(partial.accept(index, PIECES[index]) for index in part)
+        partial.close()
+    assert PartialFile(tmp_path / "part", variant_of(DATA)).finish().read_bytes() == DATA
 
 
 @pytest.mark.parametrize("wrong", [b"", PIECES[0], PIECES[1][:-1], PIECES[1] + b"x", bytes(CHUNK)])

@@ -1,15 +1,19 @@
 import asyncio
 from random import Random
 
+import msgspec
 import pytest
 
 from edge.update.journal import Entry
 from edge.update.resume import MAX_STARTS
 from edge.update.serving import MemoryServing
 from edge.update.slots import Slots
+from shared.bundle import split
 from shared.codec import unpack
 from shared.errors import FaultError
+from shared.ids import sha256
 from shared.messages import Stage, Want
+from shared.trust import inspect_slot, seal_slot
 
 ONE, TWO = Random(1).randbytes(300_000), Random(2).randbytes(300_000)
 
@@ -66,6 +70,33 @@ async def test_both_slots_bad_is_safe_mode_which_reports_and_recovers(world, run
         await world.publish()
         await device.reconciler.reconcile_once()
     assert device.serving.serving == {"activity": "activity-2"}
+
+
+async def test_a_slot_that_no_model_key_vouches_for_does_not_serve_again(world):
+    """Somebody who may write the disk makes seal, manifest and model agree with each other."""
+    device, slot = world.device, world.device.models / "activity" / "B"
+    release = inspect_slot(slot).release
+    evil = b"backdoor" * 1000
+    variant = msgspec.structs.replace(release.variants[0], digest=sha256(evil), size=len(evil), chunks=split(evil))
+    for path in slot.iterdir():
+        path.unlink()
+    (slot / variant.name).write_bytes(evil)
+    seal_slot(slot, release=msgspec.structs.replace(release, variants=[variant]), variant=variant)
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert "model signature" in device.reasons("activity-2")[0]
+
+
+async def test_altered_bytes_are_not_counted_as_starts_that_ended_the_agent(world):
+    device = world.device
+    for slot in "AB":
+        damage(device.models / "activity" / slot / "cpu.onnx")
+    for _ in range(MAX_STARTS + 2):
+        device.restart()
+        device.said.clear()
+        await device.reconciler.resume()
+    assert "altered" in device.reasons("activity-2")[0]
 
 
 @pytest.mark.parametrize("pointer", [b"", b"C", b"\xff"])
