@@ -42,7 +42,7 @@ def test_chunks_in_any_order_make_the_file(partial):
     assert partial.finish().read_bytes() == DATA
 
 
-@pytest.mark.parametrize("order", permutations(range(3)))
+@pytest.mark.parametrize("order", list(permutations(range(3))))
 @pytest.mark.parametrize("cut", range(4))
 def test_the_whole_is_proven_whatever_order_and_restart_its_chunks_came_in(tmp_path, order, cut):
     for part in (order[:cut], order[cut:]):
