@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cloud.devices.broker import Grant
     from simulations.broker import Broker
     from tests.real_broker import Certificates, Mosquitto
+    from tests.soft_token import SoftToken
     from tests.update_world import UpdateWorld
 
 # A busy machine is slow, which is no fault of the code. CI repeats the same examples; elsewhere new ones are tried.
@@ -93,3 +94,13 @@ def update_world(tmp_path: Path, until: Until) -> UpdateWorld:
     from tests.update_world import UpdateWorld
 
     return UpdateWorld(tmp_path, until)
+
+
+@pytest.fixture
+def soft_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftToken:
+    """A PKCS#11 token of SoftHSM, found in a directory of this test's own."""
+    from tests.soft_token import SoftToken
+
+    token = SoftToken(tmp_path / "softhsm")
+    monkeypatch.setenv("SOFTHSM2_CONF", token.environment["SOFTHSM2_CONF"])
+    return token
