@@ -14,6 +14,7 @@ from tuf.api.metadata import Role, Root, TargetFile
 
 from shared.clock import Clock
 from shared.errors import TransportError, TrustError
+from shared.ids import sha256
 from shared.trust.marks import ROOT, Marks, key_set
 from shared.trust.names import ISSUED
 from shared.trust.session import Session, as_our_errors
@@ -95,9 +96,9 @@ class Custody:
             raise TrustError("there is no fresh signed metadata", hint="Refresh first.")
         with as_our_errors():
             target = session.get_targetinfo(path)
-        marks = self.marks
+        marks, snapshot = self.marks, session.root.roles["snapshot"]
         for name, role, version in session.delegated():
-            marks = _raise_role(marks, name, role, version)
+            marks = _raise_listed(marks, name, role, version, snapshot=snapshot)
         self.keep(marks)
         return target
 
@@ -144,14 +145,16 @@ def issued(session: Session) -> int | None:
 def _raise_top_level(marks: Marks, session: Session) -> Marks:
     root = session.root
     marks = marks.raise_version(ROOT, keys="any", version=root.version)
-    marks = _raise_role(marks, "timestamp", root.roles["timestamp"], session.timestamp.version)
-    marks = _raise_role(marks, "snapshot", root.roles["snapshot"], session.snapshot_version)
-    marks = _raise_role(marks, "targets", root.roles["targets"], session.targets.version)
+    snapshot = root.roles["snapshot"]
+    marks = marks.raise_version("timestamp", keys=_keys(root.roles["timestamp"]), version=session.timestamp.version)
+    marks = marks.raise_version("snapshot", keys=_keys(snapshot), version=session.snapshot_version)
+    marks = _raise_listed(marks, "targets", root.roles["targets"], session.targets.version, snapshot=snapshot)
     return marks.raise_issued(keys=_keys(root.roles["timestamp"]), at=issued(session) or 0)
 
 
-def _raise_role(marks: Marks, name: str, role: Role, version: int) -> Marks:
-    return marks.raise_version(name, keys=_keys(role), version=version)
+def _raise_listed(marks: Marks, name: str, role: Role, version: int, *, snapshot: Role) -> Marks:
+    """A role that the snapshot lists: its versions count anew with a new key of either (TUF 1.0.33, 5.3.11)."""
+    return marks.raise_version(name, keys=sha256(f"{_keys(role)}\n{_keys(snapshot)}".encode()), version=version)
 
 
 def _keys(role: Role) -> str:
