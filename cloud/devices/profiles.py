@@ -31,7 +31,7 @@ def authority(name: str, key: ec.EllipticCurvePublicKey, *, at: float) -> x509.C
     """
     subject = _subject(f"{check_name(name)} authority")
     return (
-        _certificate(subject, key, issuer=subject, at=at)
+        _certificate(subject, key, issuer=subject, begins=at - BACKDATED)
         .not_valid_after(utc(at + AUTHORITY_LIFETIME))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
@@ -59,8 +59,9 @@ def leaf(
         lifetime: seconds.
         hosts: DNS names and IP addresses of a server.
     """
+    early = min(BACKDATED, max(lifetime, 0.0) / 10)  # of a short life the beginning must not be most
     builder = (
-        _certificate(_subject(name), key, issuer=issuer.subject, at=at)
+        _certificate(_subject(name), key, issuer=issuer.subject, begins=at - early)
         .not_valid_after(min(utc(at + lifetime), issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -91,7 +92,7 @@ def revocations(
 
 
 def _certificate(
-    subject: x509.Name, key: ec.EllipticCurvePublicKey, *, issuer: x509.Name, at: float
+    subject: x509.Name, key: ec.EllipticCurvePublicKey, *, issuer: x509.Name, begins: float
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -99,7 +100,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(utc(at - BACKDATED))
+        .not_valid_before(utc(begins))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

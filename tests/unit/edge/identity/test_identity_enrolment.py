@@ -45,7 +45,7 @@ class Coordinator:
         self.presented = self.authority
         self.alter = lambda answer: answer
         self.lifetime = 30 * DAY
-        self.server_lifetime = 90 * DAY
+        self.server_at, self.server_lifetime = NOW, 90 * DAY
         self.issued_at = NOW
         self.revoked = False
         self.directory = directory
@@ -230,7 +230,7 @@ def test_renewal(coordinator, device):
 
 def test_a_device_that_was_away_when_its_certificate_ended_is_back(coordinator, device):
     with coordinator.serving() as url:
-        coordinator.lifetime = -60
+        coordinator.issued_at, coordinator.lifetime = NOW - DAY, DAY - 60
         identity = enrol(device, token=coordinator.token(url), **FACTS)
         with pytest.raises(RefusedError, match="out of date"):
             renew(identity, now=SystemClock().now)
@@ -242,8 +242,7 @@ def test_a_device_that_was_away_when_its_certificate_ended_is_back(coordinator, 
 
 def test_a_device_that_was_away_for_too_long_needs_a_token(coordinator, device):
     with coordinator.serving() as url:
-        coordinator.lifetime = 1.5 * DAY
-        coordinator.issued_at = NOW - 3 * DAY
+        coordinator.issued_at, coordinator.lifetime = NOW - 3 * DAY, 1.5 * DAY
         identity = enrol(device, token=coordinator.token(url), **FACTS)
         with pytest.raises(RefusedError, match="too long ago") as raised:
             refresh(identity, now=SystemClock().now)
@@ -271,7 +270,7 @@ def test_a_server_certificate_that_has_expired_is_refused_at_every_time_a_device
         identity = enrol(device, token=coordinator.token(url), **FACTS)
         with pytest.raises(TransportError, match="expired"):
             renew(identity, now=lambda: NOW + 100 * DAY)
-    coordinator.server_lifetime = -60
+    coordinator.server_at, coordinator.server_lifetime = NOW - DAY, DAY / 2
     with coordinator.serving() as url:
         moved = replace(identity, url=url)
         with pytest.raises(TransportError, match="expired"):
