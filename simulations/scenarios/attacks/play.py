@@ -13,9 +13,12 @@ from simulations.report.attacks import keep, line, summary
 from simulations.scenarios.attacks import (
     at_the_api,
     broker_rights,
+    denial,
+    engine,
     enrolment,
     floods,
     hostile_models,
+    leaks,
     models,
     on_the_way,
     replayed,
@@ -47,6 +50,9 @@ FAMILIES: Mapping[str, Family] = {
     "api": at_the_api.attacks,
     "tenants": tenants.attacks,
     "updates": updates.attacks,
+    "engine": engine.attacks,
+    "audit": denial.attacks,
+    "leaks": leaks.attacks,
 }
 """In the order in which they are played."""
 
