@@ -1,5 +1,9 @@
 """What an admission policy decides, rule by rule; each refusal beside the release that is admitted."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import msgspec
 import pytest
 from securesystemslib.signer import CryptoSigner
@@ -127,6 +131,14 @@ def test_the_file_that_set_up_writes_is_the_default(tmp_path):
     (tmp_path / "admission.toml").write_text(TEMPLATE)
     assert read_policy(tmp_path / "admission.toml") == Policy()
     assert trusted_keys(Policy()) == {}
+
+
+def test_the_policy_shown_to_operators_is_the_default():
+    page = (Path(__file__).parents[4] / "docs" / "operators.md").read_text()
+    (shown,) = [
+        text for text in re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "[trained]" in text
+    ]
+    assert msgspec.convert(tomllib.loads(shown), Policy) == Policy()
 
 
 def test_the_file_names_attestors_by_their_keys(tmp_path):
