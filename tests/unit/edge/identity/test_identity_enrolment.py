@@ -90,7 +90,7 @@ class Coordinator:
     @contextmanager
     def serving(self):
         credentials = self.presented.issue_server(
-            "coordinator", ["127.0.0.1"], at=NOW - 300, lifetime=self.server_lifetime
+            "coordinator", ["127.0.0.1"], at=self.server_at, lifetime=self.server_lifetime
         )
         files = self.directory / "server.crt", self.directory / "server.key"
         for file, text in zip(files, credentials, strict=True):
