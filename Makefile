@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench lock clean
+.PHONY: help setup demo test test-fast fuzz check format conformance bench lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -26,6 +26,9 @@ test: setup  ## All tests, real servers included
 test-fast: setup  ## Tests that start no servers and take no minutes
 	$(BIN)/python -m pytest -q -m "not system and not slow"
 
+fuzz: setup  ## N hostile inputs over every parser of foreign bytes, from seed SEED
+	$(BIN)/python -m tests.fuzz $(or $(N),1000000) $(or $(SEED),2)
+
 check: setup  ## The one gate: format, lint, types, imports between packages, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -36,6 +39,9 @@ check: setup  ## The one gate: format, lint, types, imports between packages, fa
 format: setup  ## Put the sources into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+conformance: setup  ## The public TUF suite against our client; TUF_CONFORMANCE=/path for a copy of it
+	$(BIN)/python -m tests.conformance.run
 
 bench: setup  ## Measure ours against its peers in one run; leaves bench.json
 	@$(PYTHON) -m simulations.bootstrap --bench

@@ -19,6 +19,8 @@ from tuf.api.metadata import Root, Targets
 
 from cloud.release.generations import key_names, named, successor
 from cloud.release.heads import Heads
+from cloud.release.model_keys import add_successor, pinned, replace
+from cloud.release.modelsig import MODEL_SIGNING
 from cloud.release.repository import Change, Repository
 from cloud.release.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, rule
 from shared.errors import RefusedError
@@ -47,12 +49,13 @@ class Outcome(NamedTuple):
 def rotate(repository: Repository, roles: Sequence[str]) -> Outcome:
     """Give every key of `roles` a successor, those of the root one after the other.
 
+    `model-signing` is none of TUF's roles: its key gets a successor beside it.
+
     Raises:
         RefusedError: no such role, or too few keys are here to sign it.
     """
     with repository.changing() as change:
-        told = [(role, name) for role in roles for name in key_names(_delegator(change.heads, role), role)]
-        return _replace(change, told)
+        return _replace(change, [(role, name) for role in roles for name in _names(change.heads, role)])
 
 
 def revoke(repository: Repository, keys: Sequence[str]) -> Outcome:
@@ -75,6 +78,7 @@ def revoke(repository: Repository, keys: Sequence[str]) -> Outcome:
 
 def _replace(change: Change, told: Iterable[tuple[str, str]]) -> Outcome:
     pairs = list(dict.fromkeys(told))
+    _check_able(change, {role for role, _ in pairs})  # before a key is made that nobody can vouch for
     # one version for each key of the root: every step is carried by keys that were trusted before it
     steps = [[pair] for pair in pairs if pair[0] == ROOT] + [[pair for pair in pairs if pair[0] != ROOT]]
     replaced = [made for step in steps for made in _step(change, step)]
@@ -91,6 +95,18 @@ def _replace(change: Change, told: Iterable[tuple[str, str]]) -> Outcome:
     return Outcome(replaced, {role: heads.all()[role].signed.version for role in again})
 
 
+def _check_able(change: Change, roles: set[str]) -> None:
+    root, below = change.heads.root.signed, roles & change.heads.delegated.keys()
+    needed = [ROOT] * bool(roles - below) + [TARGETS] * bool(below and TARGETS not in roles)
+    for role in needed:
+        if not change.commit.can_sign(role, by=root):
+            names, threshold = key_names(root, role), root.get_delegated_role(role).threshold
+            raise RefusedError(
+                f"too few keys of {role} are here: it takes {threshold} of {', '.join(names)}",
+                hint="Bring the medium that they are on: `--offline-dir`.",
+            )
+
+
 def _step(change: Change, pairs: Iterable[tuple[str, str]]) -> list[Replaced]:
     root = change.heads.root
     before = deepcopy(root.signed)
@@ -102,6 +118,8 @@ def _step(change: Change, pairs: Iterable[tuple[str, str]]) -> list[Replaced]:
 
 def _succeed(change: Change, role: str, name: str) -> Replaced:
     """Put a new key into the place of `name`."""
+    if role == MODEL_SIGNING:
+        return _succeed_model_key(change, name)
     by = change.heads.delegator(role)
     held = key_names(by, role)
     for other, keyid in held.items():
@@ -113,31 +131,48 @@ def _succeed(change: Change, role: str, name: str) -> Replaced:
     return Replaced(role, name, new)
 
 
+def _succeed_model_key(change: Change, name: str) -> Replaced:
+    """An empty name stands for no key that goes at once."""
+    root = change.heads.root.signed
+    if name:
+        return Replaced(MODEL_SIGNING, name, replace(root, change.keys, name))
+    gone, new = add_successor(root, change.keys)
+    return Replaced(MODEL_SIGNING, ", ".join(gone), new)
+
+
 def _signed(roles: set[str], targets: set[str]) -> list[str]:
-    root = [ROOT] if roles & {ROOT, TARGETS, SNAPSHOT, TIMESTAMP} else []
+    root = [ROOT] if roles & {ROOT, TARGETS, SNAPSHOT, TIMESTAMP, MODEL_SIGNING} else []
     snapshot = [SNAPSHOT] if targets or SNAPSHOT in roles else []
     return [*root, *sorted(targets), *snapshot, *([TIMESTAMP] if roles else [])]
 
 
 def _remembering(root: Root, role: str) -> list[tuple[str, str]]:
     """The keys under which devices remember versions of `role`."""
-    above = {ROOT: (), TIMESTAMP: (), SNAPSHOT: (TIMESTAMP,)}.get(role, (SNAPSHOT, TIMESTAMP))
+    none: tuple[str, ...] = ()
+    above = {ROOT: none, MODEL_SIGNING: none, TIMESTAMP: none, SNAPSHOT: (TIMESTAMP,)}.get(role, (SNAPSHOT, TIMESTAMP))
     return [(one, name) for one in above for name in key_names(root, one)]
+
+
+def _names(heads: Heads, role: str) -> list[str]:
+    return [""] if role == MODEL_SIGNING else list(key_names(_delegator(heads, role), role))
 
 
 def _delegator(heads: Heads, role: str) -> Root | Targets:
     if role not in heads.all():
-        raise RefusedError(f"there is no role {role[:80]!r}", hint=f"Roles: {', '.join(heads.all())}.")
+        raise RefusedError(
+            f"there is no role {role[:80]!r}", hint=f"Roles: {', '.join([*heads.all(), MODEL_SIGNING])}."
+        )
     return heads.delegator(role)
 
 
 def _meant(heads: Heads, key: str) -> tuple[str, str]:
     """Role and name of the key that an operator calls `key`."""
     table = {role: list(key_names(heads.delegator(role), role)) for role in heads.all()}
+    table[MODEL_SIGNING] = list(pinned(heads.root.signed))
     for role, names in table.items():
-        if key in names and (key != role or len(names) == 1):
+        if key in names:
             return role, key
-    if key not in table:
+    if not table.get(key):
         known = ", ".join(name for names in table.values() for name in names)
         raise RefusedError(f"no role has a key {key[:80]!r}", hint=f"Keys: {known}.")
     if len(table[key]) > 1:

@@ -7,8 +7,8 @@ from cloud.release import Repository
 from cloud.release.ceremonies import Replaced, revoke, rotate
 from cloud.release.generations import key_names, successor
 from shared import durable
-from shared.errors import FaultError, RefusedError
-from tests.publishing import FLEET, Publisher, accept
+from shared.errors import FaultError, RefusedError, TrustError
+from tests.publishing import CPU, FLEET, Publisher, accept
 
 ROLES = ["root", "targets", "releases", "fleet-lab", "snapshot", "timestamp"]
 OFFLINE = ["root-1", "root-2", "root-3", "targets-1", "targets-2"]
@@ -115,9 +115,41 @@ def test_too_few_root_keys(publisher):
     publisher.keys.remove("root-1")
     publisher.keys.remove("root-3")
     before = publisher.files()
-    with pytest.raises(RefusedError, match=r"root-[13] is not here"):
+    with pytest.raises(RefusedError, match="too few keys of root are here: it takes 2 of root-1, root-2, root-3"):
         rotate(publisher.repository, ["timestamp"])
     assert publisher.files() == before
+    assert not publisher.keys.holds("timestamp-2")
+    for name in OFFLINE:
+        publisher.keys.remove(name)
+    with pytest.raises(RefusedError, match="too few keys of targets"):
+        revoke(publisher.repository, ["releases"])
+    assert not publisher.keys.holds("releases-2")
+
+
+def test_a_model_key_is_rotated_with_an_overlap_and_revoked_at_once(publisher, tmp_path):
+    files = publisher.files()
+    client = publisher.device(tmp_path / "device", files)
+    accept(client)
+    pems = [publisher.repository.model_keys()]
+    assert rotate(publisher.repository, ["model-signing"]).replaced == [
+        Replaced("model-signing", "", "model-signing-2")
+    ]
+    assert pems[0].items() <= publisher.repository.model_keys().items()
+    files.update(publisher.files())
+    assert accept(client).id == "activity-1"  # the key that vouches for it is still there
+    outcome = rotate(publisher.repository, ["model-signing"])
+    assert outcome.replaced == [Replaced("model-signing", "model-signing", "model-signing-3")]
+    assert list(outcome.signed) == ["root", "timestamp"]
+    assert list(publisher.repository.model_keys()) == ["model-signing-2", "model-signing-3"]
+    revoke(publisher.repository, ["model-signing-2"])
+    assert list(publisher.repository.model_keys()) == ["model-signing-3", "model-signing-4"]
+    with pytest.raises(RefusedError, match="no role has a key 'model-signing-2'"):
+        revoke(publisher.repository, ["model-signing-2"])
+    files.update(publisher.files())
+    client.refresh()
+    assert client.model_keys() == publisher.repository.model_keys()
+    with pytest.raises(TrustError, match="by a key that this tenant's root does not name"):
+        client.admit(client.release("activity-1"), **CPU)
 
 
 def test_revoking_takes_along_what_remembers_versions(publisher):
