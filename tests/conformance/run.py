@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
     except UnavailableError as error:
         print(f"make conformance: {error}", file=sys.stderr)
         return 1
-    bare = ["-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:asyncio"]  # our own settings are not the suite's
+    # our own settings of pytest are not the suite's
+    bare = ["-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:asyncio"]
     command = [sys.executable, "-m", "pytest", "-q", *bare, TESTS]
     return subprocess.run(
         [*command, "--entrypoint", f"{sys.executable} {CLIENT.absolute()}", *arguments], cwd=suite, check=False
