@@ -221,7 +221,7 @@ class Client:
 def _refusal(answer: httpx.Response) -> RefusedError | TransportError:
     try:
         problem = msgspec.json.decode(answer.content, type=api.Problem)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return TransportError(
             f"something at {answer.url} answers with status {answer.status_code}", hint="Check --url."
         )
@@ -233,7 +233,7 @@ def _refusal(answer: httpx.Response) -> RefusedError | TransportError:
 def _decode(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ContractError(
             f"the coordinator's answer is not understood: {error}", hint="Are both sides of the same version?"
         ) from error

@@ -60,7 +60,7 @@ def _tuf(path: str, payload: bytes) -> dict[str, Any]:
         return {"file": path, "cleared": True}
     try:
         document = msgspec.json.decode(payload)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ContractError(f"{path} is no JSON: {error}") from error
     signed = document.get("signed") if isinstance(document, dict) else None
     if not isinstance(signed, dict):

@@ -48,5 +48,5 @@ def statement(attested: Attested) -> Statement:
     try:
         payload = base64.b64decode(msgspec.json.decode(attested.envelope, type=_Envelope).payload, validate=True)
         return msgspec.json.decode(payload, type=Statement)
-    except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
+    except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as error:
         raise ContractError(f"no attestation: {error}") from error

@@ -122,5 +122,5 @@ def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Membe
     )
     try:
         return check(msgspec.convert(msgspec.to_builtins(base) | request.overrides, RunSpec))
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise ContractError(f"an override is wrong: {error}") from error

@@ -98,7 +98,7 @@ def decode_line(data: bytes) -> ModelLine:
     """
     try:
         return check_line(msgspec.json.decode(data, type=ModelLine))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ContractError(f"no model line: {error}") from error
 
 
@@ -111,7 +111,7 @@ def line_from(document: dict[str, Any]) -> ModelLine:
     """
     try:
         line = msgspec.convert(document, ModelLine)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ContractError(f"no model line: {error}") from error
     unknown = sorted(document.keys() - set(ModelLine.__struct_fields__))
     if unknown:

@@ -72,7 +72,7 @@ class Sealer:
             if not 1 <= sealed.cost <= MAX_COST:
                 raise RefusedError(f"the sealed file of the {purpose} asks for an absurd cost", hint=hint)
             return self._cipher(sealed.salt, sealed.cost).decrypt(sealed.nonce, sealed.box, purpose.encode())
-        except (msgspec.MsgspecError, InvalidTag, ValueError) as error:
+        except (msgspec.MsgspecError, InvalidTag, ValueError, RecursionError) as error:
             raise RefusedError(f"the sealed file of the {purpose} cannot be opened", hint=hint) from error
 
     def _cipher(self, salt: bytes, cost: int) -> AESGCM:

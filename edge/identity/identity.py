@@ -93,7 +93,7 @@ class Identity:
                 server_name=said.server_name,
                 root=root,
             )
-        except (msgspec.MsgspecError, UnicodeDecodeError, ContractError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ContractError) as error:
             raise FaultError(f"{directory / ENROLMENT_FILE} is damaged", hint=hint) from error
 
     @property

@@ -86,7 +86,7 @@ class LabelInbox:
     def _decode(self, line: bytes, path: Path) -> Label | None:
         try:
             return _decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.malformed += 1
             log.warning("%s holds a line that is no label: %s", path, error)
             return None

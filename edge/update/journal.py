@@ -63,5 +63,5 @@ class Journal:
 def _read(path: Path) -> dict[str, Entry]:
     try:
         return msgspec.json.decode(read_if_present(path) or b"{}", type=dict[str, Entry])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}

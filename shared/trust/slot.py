@@ -199,7 +199,7 @@ def _names(directory: Path) -> set[str]:
 def _decode_seal(data: bytes, slot: str) -> Seal:
     try:
         seal = msgspec.json.decode(data, type=Seal)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise TrustError(f"slot {slot}: {SEAL} is damaged: {error}") from error
     if seal.format != FORMAT or _encode_seal(seal) != data:
         raise TrustError(f"slot {slot}: {SEAL} was altered")  # a decoder forgives what a seal must not

@@ -75,5 +75,5 @@ def unseal(data: bytes) -> Marks | None:
         return None
     try:
         return msgspec.json.decode(body, type=Marks)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

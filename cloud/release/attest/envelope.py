@@ -73,7 +73,7 @@ def open_attestation(text: str, *, keys: Mapping[str, Key]) -> Attestation:
         statement = msgspec.json.decode(envelope.payload, type=Statement)
         kind = next(kind for kind, name in PREDICATES.items() if name == statement.predicate_type)
         about = {str(subject["name"]): str(subject["digest"]["sha256"]) for subject in statement.subject}
-    except (VerificationError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (VerificationError, ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         raise TrustError(f"an attestation failed its proof: {type(error).__name__}: {error}"[:300]) from error
     if (envelope.payload_type, statement.type) != (PAYLOAD_TYPE, STATEMENT_TYPE):
         raise TrustError("an attestation is no in-toto statement")
