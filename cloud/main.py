@@ -98,6 +98,7 @@ def superlink(directory: Directory = None) -> None:
     """Serve Flower's SuperLink behind our doors. SIGTERM and Ctrl-C stop it."""
     with _one_line():
         _log()
+        from cloud.keys import control_token
         from cloud.settings import read_settings
         from cloud.training.superlink import SuperLinkSettings
         from cloud.training.superlink import serve as serve_superlink
@@ -112,7 +113,7 @@ def superlink(directory: Directory = None) -> None:
                 key=layout.key("superlink"),
                 ca=layout.ca,
                 database=layout.superlink_database,
-                control_token=layout.control_token.read_text().strip(),
+                control_token=control_token(settings),
             )
         )
 

@@ -21,6 +21,9 @@ from shared.ids import fleet_id, tenant_id
 PREFIX = "HINTERLAND_"
 DEFAULT_DIRECTORY = "/var/lib/hinterland-coordinator"
 
+Kept = Literal["file", "vault", "pkcs11"]
+"""Where signing keys can live; `cloud.release.rings.Ring`."""
+
 
 class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose coordinator this is."""
@@ -102,7 +105,76 @@ class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     passphrase_file: str = ""
     """File with the passphrase of all sealed keys; `keys/passphrase` in the directory when empty. Keep it on another
-    disk, or mount it from a secret store."""
+    disk, or mount it from a secret store; or say `vault:<mount>/<path>#<field>`, and it is read there at each start."""
+
+    control_token: str = ""
+    """`vault:<mount>/<path>#<field>` of the token that opens the SuperLink; the file that `init` made when empty."""
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """In which ring each role's signing keys live: `file`, `vault` or `pkcs11`; in that of `default` when empty."""
+
+    default: Kept = "file"
+    root: Kept | Literal[""] = ""
+    """2 of 3 decide who may sign at all; needed once a year, so a token in a safe suits them."""
+
+    targets: Kept | Literal[""] = ""
+    """Decides who signs releases and which fleets there are; needed for each new fleet."""
+
+    releases: Kept | Literal[""] = ""
+    fleets: Kept | Literal[""] = ""
+    snapshot: Kept | Literal[""] = ""
+    timestamp: Kept | Literal[""] = ""
+    """Signs twice a day at least, so nobody can be asked for a PIN each time."""
+
+    models: Kept | Literal[""] = ""
+    """Keys of OpenSSF Model Signing and of the attestor."""
+
+    authority: Literal["file", "vault"] = "file"
+    """Who certifies devices and servers: a sealed key, or a Vault's PKI engine."""
+
+
+class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Vault or OpenBao server, for whatever is kept there."""
+
+    url: str = ""
+    """For example `https://vault.example:8200`; without TLS only on this machine."""
+
+    ca_file: str = ""
+    """Authority of its certificate, PEM; the system's when empty."""
+
+    namespace: str = ""
+    role_id_file: str = ""
+    """AppRole that the coordinator logs in with."""
+
+    secret_id_file: str = ""
+    """Mode 0600."""
+
+    login_mount: str = "approle"
+    transit_mount: str = "hinterland-default"
+    """Signing keys; one mount a tenant, so that a policy tells tenants apart."""
+
+    pki_mount: str = "hinterland-default-pki"
+    """Certificates, with the roles `device`, `server` and `client`."""
+
+    deadline_s: float = 5.0
+    """For a connection, and again for each answer; then publishing pauses."""
+
+
+class Pkcs11Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A smart card, a security key, an HSM."""
+
+    module: str = ""
+    """The vendor's library."""
+
+    token: str = "hinterland"  # noqa: S105  a label
+    """Label of the token; `{key}` in it stands for the key's name, so that each key may have a token of its own."""
+
+    slot: int = -1
+    """Taken instead of the label when it is not negative."""
+
+    pin_file: str = ""
+    """File with the PIN; asked for at the terminal when empty."""
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,6 +196,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: DeviceSettings = DeviceSettings()
     loop: LoopSettings = LoopSettings()
     secrets: SecretSettings = SecretSettings()
+    keys: KeySettings = KeySettings()
+    vault: VaultSettings = VaultSettings()
+    pkcs11: Pkcs11Settings = Pkcs11Settings()
     audit: AuditSettings = AuditSettings()
     directory: str = DEFAULT_DIRECTORY
     """Everything the coordinator owns; set by `HINTERLAND_DIR` or `--dir`."""

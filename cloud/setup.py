@@ -12,8 +12,9 @@ from cloud.access.keys import create
 from cloud.devices.authority import SERVER_LIFETIME, Authority, Credentials
 from cloud.devices.broker import render_config
 from cloud.devices.doors import OBSERVER, BrokerDoor
+from cloud.keys import make_authority, open_authority, open_keys, passphrase
 from cloud.layout import Layout
-from cloud.release.keys import FileKeys
+from cloud.release.attest.envelope import ATTESTOR
 from cloud.release.policy_file import TEMPLATE
 from cloud.release.repository import Repository
 from cloud.release.sealed import Sealer
@@ -22,6 +23,7 @@ from cloud.store.certificates import Certificates
 from cloud.store.database import Database, open_database, sqlite_url
 from cloud.store.devices import Devices
 from cloud.store.keys import ApiKeys
+from cloud.vault import REFERENCE
 from shared.clock import Clock
 from shared.durable import make_directory, read_if_present, write_atomic
 from shared.errors import FaultError, RefusedError
@@ -53,8 +55,10 @@ def set_up(settings: Settings, *, clock: Clock, account: str) -> list[str]:
         raise FaultError(
             f"{layout.directory} cannot be made: {error.strerror}", hint="Choose another with `--dir`, or use sudo."
         ) from error
-    made += _write_secret(settings.passphrase_file, "passphrase of the keys")
-    made += _write_secret(layout.control_token, "control token of the SuperLink")
+    if not settings.secrets.passphrase_file.startswith(REFERENCE):
+        made += _write_secret(settings.passphrase_file, "passphrase of the keys")
+    if not settings.secrets.control_token:
+        made += _write_secret(layout.control_token, "control token of the SuperLink")
     sealer = open_sealer(settings)
     authority, new = _authority(settings, sealer, at=clock.now())
     made += new + fit_certificates(settings, authority, at=clock.now())
@@ -71,13 +75,7 @@ def open_sealer(settings: Settings) -> Sealer:
     Raises:
         RefusedError: there is no passphrase.
     """
-    passphrase = read_if_present(settings.passphrase_file)
-    if not passphrase:
-        raise RefusedError(
-            f"no passphrase in {settings.passphrase_file}",
-            hint="Set HINTERLAND_SECRETS_PASSPHRASE_FILE, or run `hinterland-coordinator init`.",
-        )
-    return Sealer(passphrase.strip())
+    return Sealer(passphrase(settings))
 
 
 def open_state(settings: Settings) -> Database:
@@ -156,20 +154,19 @@ def _write_secret(path: Path, what: str) -> list[str]:
 
 
 def _authority(settings: Settings, sealer: Sealer, *, at: float) -> tuple[Authority, list[str]]:
-    place = settings.layout.authority
-    if Authority.exists(place):
-        return Authority.open(place, sealer=sealer), []
-    name = settings.identity.tenant
-    return Authority.create(place, name=name, sealer=sealer, at=at), ["certificate authority"]
+    if Authority.exists(settings.layout.authority):
+        return open_authority(settings, sealer=sealer), []
+    return make_authority(settings, sealer=sealer, at=at), ["certificate authority"]
 
 
 def _repository(settings: Settings, sealer: Sealer, clock: Clock) -> list[str]:
-    layout, keys, made = settings.layout, FileKeys(settings.layout.keys, sealer=sealer), []
+    layout, keys, made = settings.layout, open_keys(settings, sealer=sealer), []
     if Repository.exists(layout.tuf):
         repository = Repository.open(layout.tuf, keys=keys, clock=clock)
     else:
         repository = Repository.create(layout.tuf, keys=keys, tenant=settings.identity.tenant, clock=clock)
         made.append("release repository and its signing keys")
+    keys.ensure(ATTESTOR)
     for fleet in settings.identity.fleets:
         if fleet not in repository.fleets():
             repository.add_fleet(fleet)

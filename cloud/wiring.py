@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine, Mapping
@@ -17,7 +18,6 @@ from cloud.api.services import Services
 from cloud.audit.anchors import AnchorFile, Anchoring
 from cloud.audit.outside import TrustKeeper, note_settings
 from cloud.devices.alarm import OnClone
-from cloud.devices.authority import Authority
 from cloud.devices.desk import EnrolmentDesk, Welcome
 from cloud.devices.doors import Doors, Nodes
 from cloud.devices.profiles import DAY
@@ -27,13 +27,14 @@ from cloud.distribution.chunks import ChunkServer
 from cloud.distribution.metadata import MetadataPublisher
 from cloud.ingest.ingest import Ingest
 from cloud.jobs import Jobs, LocalJobs, job_argv
+from cloud.keys import control_token, open_authority, open_keys, open_vault, uses_vault
 from cloud.loop.attesting import Admission
 from cloud.loop.drift import DriftKeeper
+from cloud.loop.expiry import ExpiryWatch
 from cloud.loop.releases import Publication
 from cloud.loop.rollouts import RolloutKeeper
 from cloud.loop.runs import RunKeeper
 from cloud.loop.turn import Loop, Publishing, Seldom, Step, Turn, in_thread
-from cloud.release.keys import FileKeys
 from cloud.release.repository import Repository
 from cloud.settings import Settings
 from cloud.setup import API_NAME, fit_certificates, open_door, open_sealer, open_state
@@ -45,10 +46,13 @@ from cloud.tls import CertificateKeeper, days_left
 from shared.bus import Bus
 from shared.bus.mqtt import Endpoint, MqttBus
 from shared.clock import Clock, SystemClock
+from shared.errors import TransportError
 from shared.ids import TenantId
 
 RETENTION_S = 3600.0
 """Seconds between two looks at what is old enough to be forgotten."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +107,17 @@ def build(
     """
     clock, layout = clock or SystemClock(), settings.layout
     sealer = open_sealer(settings)
-    authority = Authority.open(layout.authority, sealer=sealer)
-    fit_certificates(settings, authority, at=clock.now())
+    vault = open_vault(settings, clock=clock) if uses_vault(settings) else None
+    authority = open_authority(settings, sealer=sealer, vault=vault)
+    try:
+        fit_certificates(settings, authority, at=clock.now())
+    except TransportError as error:  # a coordinator starts without its Vault; the loop asks again
+        log.warning("certificates of our own servers wait: %s", error)
     policy = _certificate_policy(settings)
     database = open_state(settings)
     note_settings(database, settings, at=clock.now())
     anchoring = Anchoring(database=database, file=AnchorFile(settings.anchor_file), clock=clock)
-    keys = FileKeys(layout.keys, sealer=sealer)
+    keys = open_keys(settings, sealer=sealer, vault=vault)
     repository = Repository.open(layout.tuf, keys=keys, clock=clock, stamp=anchoring.stamp)
     blobs = FileBlobs(layout.blobs)
     bus = bus or _mqtt(settings)
@@ -150,6 +158,7 @@ def build(
         ("releases", in_thread(publication.turn)),
         ("retention", in_thread(Seldom(retention.forget, clock, RETENTION_S))),
         ("renewal", in_thread(Seldom(trust.renew, clock, settings.loop.renew_s))),
+        ("expiry", in_thread(ExpiryWatch(database=database, repository=repository, clock=clock).turn)),
         ("signing", in_thread(rollouts.sign)),
         ("trust", in_thread(trust.turn)),
         ("audit", in_thread(anchoring.turn)),
@@ -222,7 +231,7 @@ def superlink_address(settings: Settings) -> Any:
     return SuperLinkAddress(
         address=settings.superlink_address,
         ca=settings.layout.ca,
-        control_token=settings.layout.control_token.read_text().strip(),
+        control_token=control_token(settings),
     )
 
 

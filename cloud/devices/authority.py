@@ -6,7 +6,7 @@ everything else is said by `cloud.devices.profiles`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from cloud.devices.profiles import DAY, authority, leaf, revocations
+from cloud.devices.issuers import FileIssuer, Issuer, Leaf, differences
+from cloud.devices.profiles import DAY
 from cloud.release.sealed import Sealer
 from shared.clock import utc
-from shared.durable import read_if_present, write_atomic
 from shared.enrolment import RenewRequest, RescueRequest, renewal_statement, rescue_statement
-from shared.errors import ContractError, FaultError, RefusedError, TrustError
+from shared.errors import ContractError, RefusedError, TrustError
 from shared.ids import RESERVED, DeviceId, device_id, sha256
 
 DEVICE_LIFETIME = 30 * DAY
@@ -35,7 +35,7 @@ REVOCATION_LIFETIME = 7 * DAY
 MAX_REQUEST = 16 << 10
 """Bytes of a certificate request; one for P-256 has about 400."""
 
-_PURPOSE = "authority key"
+_FOREIGN = "Compare the roles of the PKI mount with docs/operators.md; nothing of it was handed out."
 
 
 class Credentials(NamedTuple):
@@ -46,17 +46,17 @@ class Credentials(NamedTuple):
 
 
 class Authority:
-    """Signs certificates with a key that lies sealed on disk."""
+    """Decides what is certified, has an issuer sign it, and proves what came back."""
 
-    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        """Use `open` or `create`."""
-        self._certificate = certificate
-        self._key = key
+    def __init__(self, issuer: Issuer) -> None:
+        """`open` and `create` make one whose key is a sealed file."""
+        self._issuer = issuer
+        self._certificate = issuer.certificate
 
     @staticmethod
     def exists(directory: Path) -> bool:
         """Whether `directory` holds a complete authority."""
-        return (directory / "ca.crt").is_file()
+        return FileIssuer.exists(directory)
 
     @classmethod
     def create(cls, directory: Path, *, name: str, sealer: Sealer, at: float) -> Authority:
@@ -65,16 +65,7 @@ class Authority:
         Raises:
             RefusedError: there is one already.
         """
-        if cls.exists(directory):
-            raise RefusedError(f"{directory} holds an authority already", hint="Open it.")
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = authority(name, key.public_key(), at=at).sign(key, hashes.SHA256())
-        secret = key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        write_atomic(directory / "ca.key", sealer.seal(secret, purpose=_PURPOSE), mode=0o600)
-        write_atomic(directory / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
-        return cls(certificate, key)
+        return cls(FileIssuer.create(directory, name=name, sealer=sealer, at=at))
 
     @classmethod
     def open(cls, directory: Path, *, sealer: Sealer) -> Authority:
@@ -84,14 +75,7 @@ class Authority:
             RefusedError: the passphrase is wrong.
             FaultError: files are missing or do not belong together.
         """
-        sealed, pem = read_if_present(directory / "ca.key"), read_if_present(directory / "ca.crt")
-        if sealed is None or pem is None:
-            raise FaultError(f"{directory} holds no authority", hint="Create it, or restore it from a backup.")
-        key = serialization.load_der_private_key(sealer.unseal(sealed, purpose=_PURPOSE), password=None)
-        certificate = x509.load_pem_x509_certificate(pem)
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-            raise FaultError(f"key and certificate in {directory} differ", hint="Restore both from one backup.")
-        return cls(certificate, key)
+        return cls(FileIssuer.open(directory, sealer=sealer))
 
     @property
     def certificate(self) -> str:
@@ -116,9 +100,9 @@ class Authority:
             ContractError: no request, a bad device id, or a name of our own servers.
             TrustError: the requester did not prove that it holds the key.
         """
-        name = device_id(device)
-        key = _requested_key(csr)
-        return _pem(self._issue(name, key, usage=ExtendedKeyUsageOID.CLIENT_AUTH, at=at, lifetime=lifetime))
+        name, key = device_id(device), _requested_key(csr)
+        request = x509.load_pem_x509_csr(csr.encode())
+        return _pem(self._issue(Leaf(name, request, key, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime), at=at))
 
     def issue_server(
         self, name: str, hosts: Iterable[str], *, at: float, lifetime: float = SERVER_LIFETIME
@@ -182,8 +166,12 @@ class Authority:
             number: grows with each list.
             lifetime: seconds until the next list is due; a broker refuses everybody after that.
         """
-        profile = revocations(revoked, issuer=self._certificate, at=at, lifetime=lifetime, number=number)
-        return profile.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        listed = self._issuer.revoke(revoked, at=at, lifetime=lifetime, number=number)
+        signer = self._certificate.public_key()
+        ours = isinstance(signer, ec.EllipticCurvePublicKey) and listed.is_signature_valid(signer)
+        if not ours or {entry.serial_number for entry in listed} != set(revoked):
+            raise TrustError("the revocation list that came back is not the one asked for", hint=_FOREIGN)
+        return listed.public_bytes(serialization.Encoding.PEM).decode()
 
     def _service(
         self, name: str, usage: ObjectIdentifier, *, hosts: list[str], at: float, lifetime: float
@@ -191,24 +179,22 @@ class Authority:
         if name not in RESERVED:
             raise RefusedError(f"{name!r} is no name of our servers", hint=f"Use one of {', '.join(sorted(RESERVED))}.")
         key = ec.generate_private_key(ec.SECP256R1())
-        issued = self._issue(name, key.public_key(), usage=usage, at=at, lifetime=lifetime, hosts=hosts)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+        wanted = Leaf(name, request, key.public_key(), usage, lifetime, tuple(hosts), ours=True)
+        issued = self._issue(wanted, at=at)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return Credentials(_pem(issued), private.decode())
 
-    def _issue(
-        self,
-        name: str,
-        key: ec.EllipticCurvePublicKey,
-        *,
-        usage: ObjectIdentifier,
-        at: float,
-        lifetime: float,
-        hosts: Collection[str] = (),
-    ) -> x509.Certificate:
-        profile = leaf(name, key, usage=usage, issuer=self._certificate, at=at, lifetime=lifetime, hosts=hosts)
-        return profile.sign(self._key, hashes.SHA256())
+    def _issue(self, wanted: Leaf, *, at: float) -> x509.Certificate:
+        issued = self._issuer.certify(wanted, at=at)
+        self._prove_ours(issued)
+        wrong = differences(issued, wanted)
+        if wrong:
+            raise TrustError(f"what came back for {wanted.name} has another {', '.join(wrong)}", hint=_FOREIGN)
+        return issued
 
     def _holder(self, certificate: x509.Certificate, signature: bytes, statement: bytes) -> DeviceId:
         """The device whose certificate of ours it is, and whose key made `signature`."""

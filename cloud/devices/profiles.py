@@ -129,6 +129,13 @@ def _subject(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
+def host_names(hosts: Collection[str]) -> tuple[list[str], list[str]]:
+    """DNS names and IP addresses among `hosts`."""
+    names = [_host(host) for host in hosts]
+    dns = [name.value for name in names if isinstance(name, x509.DNSName)]
+    return dns, [str(name.value) for name in names if isinstance(name, x509.IPAddress)]
+
+
 def _host(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
