@@ -87,7 +87,8 @@ def _keep_update(connection: Connection, device: str, record: Record, at: float)
 
 def _tell(connection: Connection, device: str, status: UpdateStatus, at: float) -> None:
     """Put a step on the timeline; progress within a step is not news."""
-    text = f"{device}: {status.release} {status.stage.value}" + (f" ({status.reason})" if status.reason else "")
+    subject = status.release or "signed metadata"  # what a device says of no release is about all of it
+    text = f"{device}: {subject} {status.stage.value}" + (f" ({status.reason})" if status.reason else "")
     said = {"model": status.model, "release": status.release, "stage": status.stage.value, "reason": status.reason}
     Events(connection).add(f"update.{status.stage.value}", device, text, at=at, device=device, slot=status.slot, **said)
 
