@@ -21,6 +21,7 @@ import msgspec
 from shared.errors import RefusedError
 
 Rate = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +99,29 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Seconds between looks at the signed metadata this device has received."""
 
 
+class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How models run."""
+
+    isolation: Literal["process", "none"] = "process"
+    """`process`: each model in a process of its own without rights. `none`: in the agent, where a bad model can do
+    what the agent can; for systems that cannot start processes."""
+
+    threads: Positive = 1
+    """Threads within one operator. Small models lose by more, and an agent has neighbours."""
+
+    memory_mib: Positive = 512
+    """Most address space for a model, beyond what Python and the runtime take; over it the model is killed."""
+
+    load_s: Rate = 60.0
+    """Seconds that starting a process, checking and loading a model may take."""
+
+    answer_s: Rate = 5.0
+    """Seconds that one batch may take; over it the model is killed."""
+
+    user: Positive = 65534
+    """Uid and gid of a model's process where the agent is root; `nobody` by default."""
+
+
 class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether this device takes part in federated training."""
 
@@ -113,6 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pipelines: list[Pipeline] = []
     reporting: ReportingSettings = ReportingSettings()
     update: UpdateSettings = UpdateSettings()
+    inference: InferenceSettings = InferenceSettings()
     training: TrainingSettings = TrainingSettings()
 
     @property

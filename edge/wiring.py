@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from edge.drift.window import DriftSettings
 from edge.drift.writer import ReferenceWriter
 from edge.identity import Identity, KnownTime, Rotation
 from edge.inference.host import ModelHost
-from edge.inference.onnx_runtime import OnnxSession
+from edge.inference.isolated import IsolatedSession
+from edge.inference.process import Isolation
+from edge.inference.runtime import Load
 from edge.link.outbox import Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
@@ -41,6 +44,8 @@ from shared.clock import Clock, SystemClock
 from shared.messages import UpdateStatus
 from shared.topics import Up
 from shared.trust import TrustClient
+
+log = logging.getLogger(__name__)
 
 RUNTIMES = (Runtime.ONNXRUNTIME,)
 """What this agent can execute; other runtimes join here."""
@@ -80,7 +85,7 @@ def build(
     uplink = Uplink(bus, outbox, device=identity.device, clock=clock)
     speaker = Speaker(outbox)
     files = RetainedFiles(bus, tenant=identity.tenant, fleet=identity.fleet)
-    host = ModelHost(OnnxSession.from_bytes)
+    host = ModelHost(_runtime(settings.inference, clock, random))
     store = DatasetStore(settings.data)
 
     async def report(status: UpdateStatus) -> None:
@@ -132,6 +137,23 @@ def _endpoint(identity: Identity, now: Callable[[], float]) -> Endpoint:
         key=identity.key_file,
         now=now,
     )
+
+
+def _runtime(settings: conf.InferenceSettings, clock: Clock, random: Random) -> Load:
+    """What loads models."""
+    if settings.isolation == "none":
+        from edge.inference.onnx_runtime import OnnxSession, OnnxSettings
+
+        log.warning("models run in the agent itself, with all its rights")
+        return partial(OnnxSession.from_bytes, settings=OnnxSettings(threads=settings.threads))
+    isolation = Isolation(
+        memory_mib=settings.memory_mib,
+        threads=settings.threads,
+        load_s=settings.load_s,
+        answer_s=settings.answer_s,
+        user=settings.user,
+    )
+    return IsolatedSession.loader(isolation, clock=clock, random=random)
 
 
 def _trainer(settings: conf.Settings, identity: Identity, config: Path, random: Random) -> TrainerChild | None:

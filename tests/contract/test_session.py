@@ -1,20 +1,28 @@
-"""One suite for every runtime: ONNX Runtime, and the twin whose model is a function."""
+"""One suite for every runtime: ONNX Runtime here and in a process of its own, and the twin of a function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import numpy as np
 import pytest
 
+from edge.inference.isolated import IsolatedSession
 from edge.inference.memory_runtime import MemorySession
 from edge.inference.onnx_runtime import OnnxSession
+from edge.inference.process import Isolation
 from edge.inference.runtime import Session
+from shared.clock import SystemClock
 from shared.errors import FaultError
 from tests.models import SHAPE, classifier
 
 
 def _onnx() -> Session:
     return OnnxSession.from_bytes(classifier(2.0))
+
+
+def _isolated() -> Session:
+    return IsolatedSession(classifier(2.0), Isolation(), clock=SystemClock(), random=Random(1))
 
 
 def _memory() -> Session:
@@ -25,10 +33,12 @@ def _memory() -> Session:
     return MemorySession(logits, input_shape=SHAPE)
 
 
-@pytest.fixture(params=[_onnx, _memory], ids=["onnxruntime", "memory"])
-def session(request: pytest.FixtureRequest) -> Session:
+@pytest.fixture(params=[_onnx, _isolated, _memory], ids=["onnxruntime", "process", "memory"])
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     make: Callable[[], Session] = request.param
-    return make()
+    session = make()
+    yield session
+    session.close()
 
 
 def test_a_batch_gives_one_row_per_input(session: Session) -> None:

@@ -1,0 +1,124 @@
+"""A model's process: give up all rights, load one model, answer batches. Started by `edge.inference.process`.
+
+It inherits three descriptors: the socket to the agent, the model's bytes, and the memory in which tensors travel.
+Everything that must be opened is opened before the rights are gone; the runtime is tried on a graph of our own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.inference.channel import MAX_MESSAGE, SIDE, Arena, Kind, told
+from edge.inference.confine import Bounds, confine
+from edge.inference.runtime import Load, Session
+from shared.errors import FaultError, TrustError
+
+_SIGNS = ("bad_alloc", "allocate memory", "bad allocation")
+"""How ONNX Runtime words it that `malloc` gave nothing."""
+
+_IDENTITY = (
+    b'\x08\x08\x12\x00:A\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01tZ\x14\n\x01x\x12\x0f\n\r\x08\x01\x12\t'
+    b"\n\x03\x12\x01n\n\x02\x08\x01b\x14\n\x01y\x12\x0f\n\r\x08\x01\x12\t\n\x03\x12\x01n\n\x02\x08\x01B\x04\n\x00\x10\x11"
+)
+"""An ONNX model of one operator: y = x [n, 1], format 8, operator set 17."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a model's process is told on its command line."""
+
+    socket: int
+    model: int
+    arena: int
+    agent: int
+    memory_mib: int
+    threads: int
+    user: int
+
+
+Prepare = Callable[[Order], Load]
+"""Opens and imports what a runtime needs, while that is allowed; returns what loads the model afterwards."""
+
+
+def run(prepare: Prepare) -> None:
+    """Be a model's process until the agent hangs up."""
+    order = Order(**json.loads(sys.argv[1]))
+    agent = socket.socket(fileno=order.socket)
+    arena = Arena(order.arena)
+    os.close(order.arena)
+    load = prepare(order)
+    held = confine(Bounds(memory_mib=order.memory_mib, threads=order.threads, user=order.user, agent=order.agent))
+    _say(agent, Kind.CONFINED, "\n".join(held).encode())
+    session = _load(agent, load, order.model)
+    if session is not None:
+        _say(agent, Kind.READY, "\n".join(session.providers).encode())
+        while _turn(agent, arena, session):
+            pass
+
+
+def _load(agent: socket.socket, load: Load, model: int) -> Session | None:
+    try:
+        data = _read(model)
+        os.close(model)
+        return load(data)
+    except TrustError as error:
+        _say(agent, Kind.DISTRUST, told(error))
+    except Exception as error:
+        _say(agent, *_failure(error))
+    return None
+
+
+def _turn(agent: socket.socket, arena: Arena, session: Session) -> bool:
+    """Answer one batch; False when the agent has hung up."""
+    message = agent.recv(MAX_MESSAGE)
+    if not message:
+        return False
+    try:
+        (batch,) = arena.view(message[1:], start=0)
+        _say(agent, Kind.ANSWER, arena.put(session.run(batch), start=SIDE))
+    except Exception as error:
+        kind, text = _failure(error)
+        _say(agent, kind, text)
+        return kind is not Kind.MEMORY
+    return True
+
+
+def _failure(error: Exception) -> tuple[Kind, bytes]:
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS):
+        return Kind.MEMORY, b""
+    if isinstance(error, FaultError):
+        return Kind.FAULT, told(error)
+    return Kind.FAULT, told(f"{type(error).__name__}: {error}")
+
+
+def _say(agent: socket.socket, kind: Kind, payload: bytes) -> None:
+    agent.send(bytes([kind]) + payload)
+
+
+def _read(descriptor: int) -> bytes:
+    size = os.lseek(descriptor, 0, os.SEEK_END)  # fstat may be newfstatat, which takes paths and is refused
+    data = os.pread(descriptor, size, 0)
+    if len(data) != size:  # one call gives at most 2 GiB less a page
+        raise FaultError(f"a model of {size} bytes is too large for this device")
+    return data
+
+
+def onnx(order: Order) -> Load:
+    """ONNX Runtime, having run once: it reads what it wants to know of the machine while it may."""
+    from edge.inference.onnx_runtime import OnnxSession, OnnxSettings
+
+    settings = OnnxSettings(threads=order.threads)
+    OnnxSession.from_bytes(_IDENTITY, settings).run(np.zeros((1, 1), np.float32))
+    return lambda data: OnnxSession.from_bytes(data, settings)
+
+
+def main() -> None:
+    """Entry of the process."""
+    run(onnx)
