@@ -48,8 +48,7 @@ def provenance(
             "externalParameters": {
                 "model": run.model,
                 "run": run.id,
-                "cause": run.cause,
-                "reason": run.reason,
+                "cause": run.cause,  # its reason is free text, and drift's names devices
                 **{name: spec.get(name) for name in asked},
             },
             "internalParameters": {

@@ -70,7 +70,10 @@ def test_a_trained_release_is_published_with_its_papers(stations):
 
 
 def test_no_attestation_names_a_device(stations):
-    stations.release_one()
+    stations.order(reason="watch-1, watch-2 drifted and hold labels")
+    stations.settle(2)
+    stations.play_job("activity-run-1")
+    stations.settle()
     rows = stations.read(lambda connection: Attestations(connection).of("activity-1"))
     assert len(rows) == 4
     assert not any("watch-" in json.dumps(dict(paper.predicate)) for paper in papers(stations).values())
