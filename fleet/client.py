@@ -63,9 +63,11 @@ class Client:
         """Whether the coordinator can do its part."""
         return self._get("/health", api.Health)
 
-    def create_token(self, *, device: str = "", fleet: str = "", ttl_s: float = 86_400.0) -> api.TokenIssued:
+    def create_token(
+        self, *, device: str = "", fleet: str = "", ttl_s: float = 86_400.0, key_sha256: str = ""
+    ) -> api.TokenIssued:
         """Make an enrolment token; it is shown once."""
-        request = api.TokenRequest(device=device, fleet=fleet, ttl_s=ttl_s)
+        request = api.TokenRequest(device=device, fleet=fleet, ttl_s=ttl_s, key_sha256=key_sha256)
         return self._send("POST", "/tokens", request, api.TokenIssued)
 
     def devices(self) -> list[api.Device]:

@@ -35,11 +35,36 @@ def share(value: float | None) -> str:
 def devices(found: Sequence[api.Device]) -> Table:
     """One line a device and model."""
     rows = [
-        (device.id, device.fleet, device.state, *_model(model), moment(device.last_seen))
+        (
+            device.id,
+            device.fleet,
+            f"{device.state}, ALARM" if device.alarm else device.state,
+            *_model(model),
+            moment(device.last_seen),
+            moment(device.expires_at),
+        )
         for device in found
         for model in device.models or [api.DeviceModel(model="", desired="")]
     ]
-    return table("Devices", ("device", "fleet", "state", "model", "serving", "variant", "last step", "last seen"), rows)
+    columns = ("device", "fleet", "state", "model", "serving", "variant", "last step", "last seen", "certificate until")
+    return table("Devices", columns, rows)
+
+
+def device(found: api.Device) -> list[Table]:
+    """One device: who it is, and what it runs."""
+    said = {
+        "fleet": found.fleet,
+        "state": found.state,
+        "alarm": f"{found.alarm} ({moment(found.alarm_at)})" if found.alarm else "none",
+        "certificate": f"{found.serial}, until {moment(found.expires_at)}",
+        "enrolled": moment(found.enrolled_at),
+        "revoked": moment(found.revoked_at),
+        "last seen": moment(found.last_seen),
+        "hardware": ", ".join(found.hardware),
+        "Flower node": found.node,
+    }
+    rows = [(name, value) for name, value in said.items() if value]
+    return [table(found.id, ("", ""), rows), devices([found])]
 
 
 def _model(model: api.DeviceModel) -> tuple[str, str, str, str]:

@@ -38,6 +38,7 @@ def added(monkeypatch):
         ["status"],
         ["devices"],
         ["device", "why", "x"],
+        ["device", "show", "x"],
         ["runs"],
         ["runs", "watch"],
         ["releases"],
