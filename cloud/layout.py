@@ -38,6 +38,11 @@ class Layout:
         return self.directory / "admission.toml"
 
     @property
+    def policy(self) -> Path:
+        """Who may do what, Cedar."""
+        return self.directory / "policy.cedar"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on this directory."""
         return self.directory / "lock"

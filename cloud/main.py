@@ -137,8 +137,13 @@ def job(
 
 
 @app.command()
-def key(name: Annotated[str, typer.Argument(help="Whose key it is.")], directory: Directory = None) -> None:
-    """Make an API key and print it once."""
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    directory: Directory = None,
+    role: Annotated[list[str] | None, typer.Option(help="viewer, operator, release-manager or admin [admin].")] = None,
+    fleet: Annotated[list[str] | None, typer.Option(help="Where the role counts; may be repeated [all].")] = None,
+) -> None:
+    """Make an API key and print it once; for whoever has lost every other one."""
     with _one_line():
         from cloud.access.keys import create
         from cloud.settings import read_settings
@@ -146,7 +151,21 @@ def key(name: Annotated[str, typer.Argument(help="Whose key it is.")], directory
         from shared.clock import SystemClock
 
         database = open_state(read_settings(_place(directory), os.environ))
-        typer.echo(create(database, name, at=SystemClock().now()))
+        typer.echo(create(database, name, at=SystemClock().now(), roles=role or ["admin"], fleets=fleet or ["*"]))
+
+
+@app.command()
+def policy(directory: Directory = None) -> None:
+    """Check the access policy; ends with status 1 if it is broken."""
+    with _one_line():
+        from cloud.access.policy import DEFAULT, parse
+        from cloud.layout import Layout
+        from shared.durable import read_if_present
+
+        path = Layout(_place(directory)).policy
+        data = read_if_present(path)
+        parse(DEFAULT if data is None else data.decode(errors="replace"))
+        typer.echo(f"{path}: good" if data is not None else f"{path} is not there: the default counts, and is good")
 
 
 def main() -> None:

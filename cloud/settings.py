@@ -19,6 +19,9 @@ from shared.errors import RefusedError
 from shared.ids import fleet_id, tenant_id
 
 PREFIX = "HINTERLAND_"
+LISTS = frozenset({"fleets", "algorithms"})
+"""Fields that the environment gives separated by commas."""
+
 DEFAULT_DIRECTORY = "/var/lib/hinterland-coordinator"
 
 Kept = Literal["file", "vault", "pkcs11"]
@@ -85,6 +88,48 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     on_clone: Literal["alarm", "revoke"] = "alarm"
     """What follows when one key seems to be in two places: an alarm, or the device is revoked at once. Devices whose
     disks are restored from copies look the same; so people decide unless you say otherwise."""
+
+
+class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who operates the coordinator, beside the holders of API keys, and how often anybody may ask."""
+
+    issuer: str = ""
+    """An OpenID Connect issuer whose tokens are taken, as in their `iss`; none when empty."""
+
+    audience: str = ""
+    """What its tokens for this coordinator carry in `aud`; an issuer needs one."""
+
+    keys_url: str = ""
+    """Where the issuer's public keys are; what its discovery document says when empty."""
+
+    issuer_ca: str = ""
+    """PEM file with the authority of the issuer's own certificate; the system's when empty."""
+
+    algorithms: list[str] = msgspec.field(default_factory=lambda: ["RS256", "ES256", "EdDSA"])
+    """Signature algorithms that are taken; only asymmetric ones can be."""
+
+    name_claim: str = "sub"
+    roles_claim: str = "roles"
+    """Claim with a list of viewer, operator, release-manager, admin."""
+
+    tenant_claim: str = "tenant"
+    """Claim that must name this coordinator's tenant."""
+
+    fleets_claim: str = "fleets"
+    """Claim with a list of fleets; every fleet when a token has none."""
+
+    approvals: int = 0
+    """Persons that must approve a release before it is signed: 0, 1 or 2; of two, neither may be the one who
+    ordered it."""
+
+    per_minute: int = 6000
+    """Requests of one operator."""
+
+    strangers_per_minute: int = 600
+    """Requests of one address without a credential: enrolment, renewal, rescue; sites share an address."""
+
+    failures_per_minute: int = 60
+    """Wrong credentials of one address, after which it is not listened to."""
 
 
 class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,6 +239,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     superlink: SuperlinkSettings = SuperlinkSettings()
     store: StoreSettings = StoreSettings()
     devices: DeviceSettings = DeviceSettings()
+    access: AccessSettings = AccessSettings()
     loop: LoopSettings = LoopSettings()
     secrets: SecretSettings = SecretSettings()
     keys: KeySettings = KeySettings()
@@ -278,6 +324,8 @@ def make_settings(document: Mapping[str, Any], environ: Mapping[str, str], *, di
     except msgspec.ValidationError as error:
         raise RefusedError(f"a setting is wrong: {error}", hint="See `cloud/settings.py` for every field.") from error
     tenant_id(settings.identity.tenant)
+    if settings.access.approvals not in (0, 1, 2):
+        raise RefusedError("a release waits for 0, 1 or 2 approvals", hint="Correct [access] approvals.")
     if not settings.identity.fleets:
         raise RefusedError("a coordinator needs a fleet", hint="Name one: `--fleet default`.")
     for fleet in settings.identity.fleets:
@@ -300,5 +348,5 @@ def _overlay(merged: dict[str, dict[str, Any]], group: msgspec.structs.FieldInfo
     for field in msgspec.structs.fields(group.type):
         text = environ.get(f"{PREFIX}{group.name}_{field.name}".upper())
         if text is not None:
-            value = text.split(",") if field.name == "fleets" else text
+            value = text.split(",") if field.name in LISTS else text
             merged.setdefault(group.name, {})[field.name] = value

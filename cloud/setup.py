@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from cloud.access.keys import create
+from cloud.access.policy import DEFAULT
 from cloud.devices.authority import SERVER_LIFETIME, Authority, Credentials
 from cloud.devices.broker import render_config
 from cloud.devices.doors import OBSERVER, BrokerDoor
@@ -64,6 +65,7 @@ def set_up(settings: Settings, *, clock: Clock, account: str) -> list[str]:
     made += new + fit_certificates(settings, authority, at=clock.now())
     made += _repository(settings, sealer, clock)
     made += _admission(layout)
+    made += _access_policy(layout)
     made += _broker(settings, authority, account=account, at=clock.now())
     write_atomic(layout.settings, render_settings(settings).encode())
     return [*made, *_profile(settings, clock)]
@@ -172,6 +174,14 @@ def _repository(settings: Settings, sealer: Sealer, clock: Clock) -> list[str]:
             repository.add_fleet(fleet)
             made.append(f"fleet {fleet}")
     return made
+
+
+def _access_policy(layout: Layout) -> list[str]:
+    """Who may do what, for an administrator to change."""
+    if layout.policy.exists():
+        return []
+    write_atomic(layout.policy, DEFAULT.encode())
+    return [f"access policy, in {layout.policy}"]
 
 
 def _admission(layout: Layout) -> list[str]:

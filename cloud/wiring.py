@@ -13,6 +13,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from cloud.access.approvers import Approvers
+from cloud.access.gate import open_gate
 from cloud.api.app import create_app
 from cloud.api.services import Services
 from cloud.audit.anchors import AnchorFile, Anchoring
@@ -134,6 +136,7 @@ def build(
         directory=layout.runs,
         attempts=settings.loop.attempts,
     )
+    approvers = Approvers(database=database, clock=clock, needed=settings.access.approvals)
     publication = Publication(
         database=database,
         repository=repository,
@@ -142,6 +145,7 @@ def build(
             database=database, keys=keys, clock=clock, tenant=settings.identity.tenant, policy=layout.admission
         ),
         clock=clock,
+        approvers=approvers,
     )
     trust = TrustKeeper(database=database, repository=repository, clock=clock)
     retention = Retention(database=database, clock=clock, days=settings.store.keep_days)
@@ -166,8 +170,12 @@ def build(
     ]
     turn = Turn(steps)
     loop = Loop(turn, every_s=settings.loop.every_s)
+    gate = open_gate(
+        settings.access, policy=layout.policy, tenant=settings.identity.tenant, database=database, clock=clock
+    )
     services = Services(
         database=database,
+        gate=gate,
         blobs=blobs,
         clock=clock,
         desk=EnrolmentDesk(
@@ -180,12 +188,17 @@ def build(
             fleets=repository.fleets,
             policy=policy,
         ),
+        approvers=approvers,
         certificates=lambda: days_left(layout, at=clock.now()),
         tenant=settings.identity.tenant,
         fleet=settings.fleet,
         wake=loop.wake,
         witness=lambda: anchoring.witness(repository.signed),
-        health=lambda: {"broker": "ok" if bus.connected else "not connected", **turn.health},
+        health=lambda: {
+            "broker": "ok" if bus.connected else "not connected",
+            "access policy": gate.policy.health,
+            **turn.health,
+        },
     )
     return Coordinator(
         settings=settings,

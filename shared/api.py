@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from shared.access import Vote
 from shared.bundle import Runtime, Schema
 from shared.insight import (
     AccuracyPoint as AccuracyPoint,
@@ -81,6 +82,8 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float = 86_400.0
     key_sha256: str = ""
     """Only this key may use it: SHA-256 of the public key in DER, as `hinterland-agent key` prints; any when empty."""
+
+    reason: str = ""
 
 
 class TokenIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +252,14 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     refusal: str = ""
     """The rules of the admission policy that keep it from being published."""
+
+    content: str = ""
+    """What approvers vote on: digest of the manifest without its model signatures."""
+
+    approval: str = ""
+    """`waiting`, `approved` or `rejected` where people must approve; else empty."""
+
+    votes: list[Vote] = []
 
 
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):

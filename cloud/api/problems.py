@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http
 import logging
+import math
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from cloud.access.keys import UnauthenticatedError
+from cloud.access.principal import ForbiddenError, TooManyError, UnauthenticatedError
 from cloud.store.rows import UnknownError
 from shared.api import PROBLEM, Problem
 from shared.errors import ContractError, FaultError, HinterlandError, RefusedError, TransportError, TrustError
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[HinterlandError], int], ...] = (
     (UnauthenticatedError, 401),
+    (ForbiddenError, 403),
+    (TooManyError, 429),
     (UnknownError, 404),
     (ContractError, 400),
     (TrustError, 403),
@@ -47,6 +50,8 @@ async def _ours(request: Request, error: Exception) -> Response:
     if status >= 500:
         log.error("%s %s: %s", request.method, request.url.path, error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, TooManyError):
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
     return _answer(status, str(error), code=error.code, hint=error.hint, headers=headers)
 
 

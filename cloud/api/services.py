@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import unquote
 
 from fastapi import Depends, Header, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from cloud.access.keys import Principal, authenticate
+from cloud.access.approvers import Approvers
+from cloud.access.gate import Gate
+from cloud.access.principal import Action, Principal
 from cloud.devices.desk import EnrolmentDesk
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
@@ -21,9 +27,11 @@ class Services:
     """The parts of a coordinator that its API reaches."""
 
     database: Database
+    gate: Gate
     blobs: FileBlobs
     clock: Clock
     desk: EnrolmentDesk
+    approvers: Approvers
     tenant: str
     fleet: str
     """Where devices enrol when a token does not say."""
@@ -51,13 +59,77 @@ def services(request: Request) -> Services:
 Parts = Annotated[Services, Depends(services)]
 
 
-def operator(parts: Parts, authorization: Annotated[str | None, Header()] = None) -> Principal:
-    """Who is asking.
+_CREDENTIAL = HTTPBearer(auto_error=False, description="An API key (`hlk_…`), or a token of the configured issuer.")
+_ACTIONS: dict[Callable[..., Any], Action] = {}
+
+MAX_REASON = 500
+"""Characters of a reason that are kept."""
+
+
+def allow(action: Action) -> Any:
+    """A dependency that lets in whom the policy allows `action` in at least one fleet.
+
+    What a route then touches it still holds against `Services.gate`.
 
     Raises:
         UnauthenticatedError: nobody we know.
+        ForbiddenError: somebody we know, who may not.
+        TooManyError: too often.
     """
-    return authenticate(parts.database, authorization)
+
+    def enter(
+        request: Request,
+        parts: Parts,
+        credential: Annotated[HTTPAuthorizationCredentials | None, Depends(_CREDENTIAL)] = None,
+    ) -> Principal:
+        by = parts.gate.principal(credential.credentials if credential else None, address=address(request))
+        parts.gate.somewhere(by, action)
+        return by
+
+    _ACTIONS[enter] = action
+    return Depends(enter)
 
 
-Operator = Annotated[Principal, Depends(operator)]
+def stranger(request: Request, parts: Parts) -> None:
+    """For routes that need no credential: how often an address may ask.
+
+    Raises:
+        TooManyError: too often.
+    """
+    parts.gate.limits.stranger(address(request))
+
+
+def address(request: Request) -> str:
+    """Where a request came from; behind a proxy, the proxy."""
+    return request.client.host if request.client else "unknown"
+
+
+def reason(hinterland_reason: Annotated[str, Header(max_length=3 * MAX_REASON)] = "") -> str:
+    """Why, for the audit log; percent-encoded UTF-8. A reason in the body counts more."""
+    return unquote(hinterland_reason)[:MAX_REASON]
+
+
+def action_of(route: APIRoute) -> Action | None:
+    """What a route does, as it declares by `allow`."""
+    return next((_ACTIONS[call] for call in calls(route.dependant) if call in _ACTIONS), None)
+
+
+def is_open(route: APIRoute) -> bool:
+    """Whether a route declares that it is for strangers."""
+    return stranger in calls(route.dependant)
+
+
+def calls(dependant: Dependant) -> list[Callable[..., Any]]:
+    """Every function that is called for a route, itself included."""
+    inner = [call for each in dependant.dependencies for call in calls(each)]
+    return ([dependant.call] if dependant.call else []) + inner
+
+
+Stranger = Depends(stranger)
+Reason = Annotated[str, Depends(reason)]
+
+Viewer = Annotated[Principal, allow(Action.SEE)]
+"""Sees what belongs to its fleets."""
+
+SharedViewer = Annotated[Principal, allow(Action.SEE_SHARED)]
+"""Sees what the tenant's fleets share."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from cloud.access.keys import Principal
+from cloud.access.principal import Principal
 from cloud.audit.log import AuditLog
 from cloud.devices.alarm import shut_out
 from cloud.devices.authority import Authority, public_key
@@ -129,7 +129,9 @@ class EnrolmentDesk:
         with self._database.write() as connection:
             Tokens(connection).add(row)
             after = {"device": device, "fleet": fleet, "expires_at": grant.expires, "key": key}
-            AuditLog(connection).add(at=at, actor=by.actor, action="token.create", subject=grant.id, after=after)
+            AuditLog(connection).add(
+                at=at, actor=by.actor, action="token.create", subject=grant.id, reason=request.reason, after=after
+            )
         return TokenIssued(token=encode_token(token), fleet=fleet, device=device, expires_at=grant.expires)
 
     def enrol(self, request: EnrolRequest) -> EnrolAnswer:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cloud.access.approvers import Approvers
 from cloud.audit.log import AuditLog
 from cloud.loop.attesting import Admission
 from cloud.loop.orders import order_rollout
@@ -41,6 +42,8 @@ class Publication:
     keys: KeyRing
     admission: Admission
     clock: Clock
+    approvers: Approvers | None = None
+    """People whose word a release waits for."""
 
     def turn(self) -> None:
         """Sign what waits for it, then order the rollouts that the model lines ask for.
@@ -56,6 +59,8 @@ class Publication:
 
     def _publish(self, row: ReleaseRow) -> None:
         """Judge, sign, then note it: signing the same bytes again changes nothing."""
+        if not self._approved(row):
+            return
         violations = self.admission.judge(row)
         if violations:
             self._refuse(row, violations)
@@ -76,6 +81,10 @@ class Publication:
             sizes = {variant.name: variant.size for variant in row.document().variants}
             text = f"{row.id} is signed and published"
             Events(connection).add("release.published", row.id, text, at=at, digest=row.digest, sizes=sizes)
+
+    def _approved(self, row: ReleaseRow) -> bool:
+        """Whether people let it pass; one that brings older bytes back was approved when they were new."""
+        return bool(row.replaces) or self.approvers is None or self.approvers.approved(row)
 
     def _sign_models(self, row: ReleaseRow) -> ReleaseRow:
         """Sign each variant and keep that; a release that waits with good signatures keeps those it has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ class Events:
         row = {"at": at, "kind": kind, "subject": subject, "text": text, "data": data}
         self._connection.execute(events.insert().values(**row))
 
-    def after(self, last: int, *, limit: int = 500) -> list[Event]:
-        """Events with an id above `last`, oldest first."""
+    def after(self, last: int, *, limit: int = 500, subjects: Collection[str] | None = None) -> list[Event]:
+        """Events with an id above `last`, oldest first; about `subjects` only, if they are given."""
         query = select(events).where(events.c.id > last).order_by(events.c.id).limit(limit)
-        return many(self._connection, query, Event)
+        return many(self._connection, query if subjects is None else query.where(events.c.subject.in_(subjects)), Event)

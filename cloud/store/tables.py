@@ -108,6 +108,22 @@ api_keys = Table(
     Column("name", NAME, nullable=False, unique=True),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("hash", String(160), nullable=False, server_default=""),
+    Column("roles", JSON, nullable=False, server_default='["admin"]'),
+    Column("fleets", JSON, nullable=False, server_default='["*"]'),
+    Column("expires_at", Double),
+    Column("used_at", Double),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("release", ForeignKey("releases.id"), primary_key=True),
+    Column("principal", String(160), primary_key=True),
+    Column("digest", DIGEST, nullable=False),
+    Column("approved", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Double, nullable=False),
 )
 
 model_lines = Table(

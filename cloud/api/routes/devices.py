@@ -4,44 +4,55 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends
 
-from cloud.api.bodies import body, reply
-from cloud.api.services import Operator, Parts
+from cloud.access.principal import Action, Principal
+from cloud.api.bodies import Answer, Routes, body, reply
+from cloud.api.services import Parts, Reason, Viewer, allow
+from cloud.api.sight import Sight
 from cloud.api.views.devices import device_view, device_views
 from cloud.api.views.lineage import lineage
-from shared.api import Revocation
+from shared.api import Device, Lineage, Revocation
 
-router = APIRouter(prefix="/devices", tags=["devices"])
+router = Routes(prefix="/devices", tags=["devices"])
 
 
 @router.get("")
-def devices(parts: Parts, _by: Operator) -> Response:
+def devices(parts: Parts, by: Viewer) -> Answer[list[Device]]:
     """Every device with the state of its models."""
     with parts.database.read() as connection:
-        return reply(device_views(connection))
+        sight = Sight(connection, parts, by)
+        return reply([device for device in device_views(connection) if sight.sees(device.fleet)])
 
 
 @router.get("/{device}")
-def one_device(parts: Parts, _by: Operator, device: str) -> Response:
+def one_device(parts: Parts, by: Viewer, device: str) -> Answer[Device]:
     """One device."""
     with parts.database.read() as connection:
-        return reply(device_view(connection, device))
+        return reply(device_view(connection, Sight(connection, parts, by).device(device).id))
 
 
 @router.get("/{device}/why")
-def why(parts: Parts, _by: Operator, device: str) -> Response:
+def why(parts: Parts, by: Viewer, device: str) -> Answer[Lineage]:
     """Release, run, rounds, cohort, evaluation, variant, signers, wave and live figures behind what it runs."""
     with parts.database.read() as connection:
-        return reply(lineage(connection, device))
+        sight = Sight(connection, parts, by)
+        return reply(sight.lineage(lineage(connection, sight.device(device).id)))
 
 
 @router.post("/{device}/revoke")
 def revoke(
-    parts: Parts, by: Operator, device: str, request: Annotated[Revocation, Depends(body(Revocation))]
-) -> Response:
+    parts: Parts,
+    by: Annotated[Principal, allow(Action.REVOKE)],
+    device: str,
+    reason: Reason,
+    request: Annotated[Revocation, Depends(body(Revocation))],
+) -> Answer[Device]:
     """Shut a device out."""
-    parts.desk.revoke(device, reason=request.reason, by=by)
+    with parts.database.read() as connection:
+        sight = Sight(connection, parts, by)
+        sight.require(Action.REVOKE, {sight.device(device).fleet})
+    parts.desk.revoke(device, reason=request.reason or reason, by=by)
     parts.wake()
     with parts.database.read() as connection:
         return reply(device_view(connection, device))

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends
 
-from cloud.api.bodies import body, reply
-from cloud.api.services import Operator, Parts
+from cloud.access.principal import Action, Principal
+from cloud.api.bodies import Answer, Routes, body, reply
+from cloud.api.services import Parts, Reason, SharedViewer, allow
+from cloud.api.sight import Sight
 from cloud.loop.orders import apply_line
 from cloud.store.lines import LineRow, Lines
 from shared.api import Line
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = Routes(prefix="/models", tags=["models"])
 
 
 @router.get("")
-def lines(parts: Parts, _by: Operator) -> Response:
+def lines(parts: Parts, by: SharedViewer) -> Answer[list[Line]]:
     """Every model line."""
     with parts.database.read() as connection:
-        return reply([_view(row) for row in Lines(connection).all()])
+        sight = Sight(connection, parts, by)
+        return reply([_view(sight.line(row)) for row in Lines(connection).all()])
 
 
 @router.get("/{name}")
-def line(parts: Parts, _by: Operator, name: str) -> Response:
+def line(parts: Parts, by: SharedViewer, name: str) -> Answer[Line]:
     """One model line."""
     with parts.database.read() as connection:
-        return reply(_view(Lines(connection).get(name)))
+        return reply(_view(Sight(connection, parts, by).line(Lines(connection).get(name))))
 
 
 @router.put("/{name}")
 def put_line(
-    parts: Parts, by: Operator, name: str, document: Annotated[dict[str, Any], Depends(body(dict[str, Any]))]
-) -> Response:
+    parts: Parts,
+    by: Annotated[Principal, allow(Action.CHANGE_LINE)],
+    name: str,
+    reason: Reason,
+    document: Annotated[dict[str, Any], Depends(body(dict[str, Any]))],
+) -> Answer[Line]:
     """Create or replace a model line."""
+    parts.gate.require(by, Action.CHANGE_LINE)
     with parts.database.write() as connection:
-        row = apply_line(connection, name, document, at=parts.clock.now(), by=by.actor)
+        row = apply_line(connection, name, document, at=parts.clock.now(), by=by.actor, reason=reason)
     parts.wake()
     return reply(_view(row))
 

@@ -4,52 +4,72 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+import msgspec
+from fastapi import Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from cloud.api.bodies import body, reply
-from cloud.api.services import Operator, Parts
+from cloud.access.principal import Action, Principal
+from cloud.api.bodies import Answer, Routes, body, reply
+from cloud.api.services import Parts, Reason, SharedViewer, allow
 from cloud.api.uploads import keep_upload
-from cloud.api.views.releases import release_view
+from cloud.api.views.releases import attested_view, release_view
 from cloud.loop.imports import describe, import_release
+from cloud.store.attestations import Attestations
 from cloud.store.releases import Releases
-from shared.api import ReleaseRequest
+from shared.api import Release, ReleaseRequest
+from shared.attested import Attested
 from shared.ids import check_digest
 
-router = APIRouter(tags=["releases"])
+router = Routes(tags=["releases"])
+
+Importer = Annotated[Principal, allow(Action.IMPORT_RELEASE)]
 
 
 @router.put("/blobs/{digest}", status_code=204)
-async def put_blob(parts: Parts, _by: Operator, digest: str, request: Request) -> Response:
+async def put_blob(parts: Parts, by: Importer, digest: str, request: Request) -> Response:
     """Send the bytes of a file before a release names them; the same digest again is free."""
+    await run_in_threadpool(parts.gate.require, by, Action.IMPORT_RELEASE)
     wanted = check_digest(digest)
     if not await run_in_threadpool(parts.blobs.has, wanted):
         await keep_upload(parts.blobs, wanted, request.stream())
     return Response(status_code=204)
 
 
-@router.post("/releases")
+@router.post("/releases", status_code=201)
 def import_model(
-    parts: Parts, by: Operator, request: Annotated[ReleaseRequest, Depends(body(ReleaseRequest))]
-) -> Response:
+    parts: Parts, by: Importer, reason: Reason, request: Annotated[ReleaseRequest, Depends(body(ReleaseRequest))]
+) -> Answer[Release]:
     """Make a release of uploaded files; the coordinator signs and publishes it in its next turn."""
-    variants = describe(parts.blobs, request)
+    parts.gate.require(by, Action.IMPORT_RELEASE)
+    wanted = msgspec.structs.replace(request, reason=request.reason or reason)
+    variants = describe(parts.blobs, wanted)
     with parts.database.write() as connection:
-        row = import_release(connection, request, variants, at=parts.clock.now(), by=by.actor)
-        view = release_view(row)
+        row = import_release(connection, wanted, variants, at=parts.clock.now(), by=by.actor)
+        view = release_view(row, decided=parts.approvers.decided(connection, row))
     parts.wake()
     return reply(view, status=201)
 
 
 @router.get("/releases")
-def releases(parts: Parts, _by: Operator, model: str | None = None) -> Response:
+def releases(parts: Parts, _by: SharedViewer, model: str | None = None) -> Answer[list[Release]]:
     """Every release, oldest first."""
     with parts.database.read() as connection:
-        return reply([release_view(row) for row in Releases(connection).all(model=model)])
+        rows = Releases(connection).all(model=model)
+        return reply([release_view(row, decided=parts.approvers.decided(connection, row)) for row in rows])
 
 
 @router.get("/releases/{release}")
-def one_release(parts: Parts, _by: Operator, release: str) -> Response:
+def one_release(parts: Parts, _by: SharedViewer, release: str) -> Answer[Release]:
     """One release."""
     with parts.database.read() as connection:
-        return reply(release_view(Releases(connection).get(release)))
+        row = Releases(connection).get(release)
+        held, decided = Attestations(connection).of(row.id), parts.approvers.decided(connection, row)
+        return reply(release_view(row, attestations=held, decided=decided))
+
+
+@router.get("/releases/{release}/attestations")
+def attestations(parts: Parts, _by: SharedViewer, release: str) -> Answer[list[Attested]]:
+    """What is attested of one release, each envelope as it was signed."""
+    with parts.database.read() as connection:
+        row = Releases(connection).get(release)
+        return reply([attested_view(held) for held in Attestations(connection).of(row.id)])

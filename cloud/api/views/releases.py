@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 import msgspec
 
+from cloud.access.approvers import Decided, content
 from cloud.store.attestations import AttestationRow
 from cloud.store.releases import ReleaseRow
+from shared.access import Vote
 from shared.api import Release, Variant
 from shared.attested import Attested
 
 
-def release_view(row: ReleaseRow, *, attestations: Sequence[AttestationRow] = ()) -> Release:
-    """One release, with the kinds of its attestations."""
+def release_view(
+    row: ReleaseRow, *, attestations: Sequence[AttestationRow] = (), decided: Decided | None = None
+) -> Release:
+    """One release, with the kinds of its attestations and, where people decide, what they said."""
     manifest = row.document()
     return Release(
         id=row.id,
@@ -30,6 +34,12 @@ def release_view(row: ReleaseRow, *, attestations: Sequence[AttestationRow] = ()
         labels=manifest.schema.labels,
         attestations=sorted({held.kind for held in attestations}),
         refusal=row.refusal,
+        content=content(row),
+        approval=decided.standing if decided else "",
+        votes=[
+            Vote(by=vote.principal, approved=vote.approved, reason=vote.reason, at=vote.at)
+            for vote in (decided.votes if decided else ())
+        ],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -23,13 +23,14 @@ class Latency(NamedTuple):
     p99_ms: float
 
 
-def telemetry_summary(connection: Connection) -> TelemetrySummary:
-    """Everything that telemetry says."""
-    rows = telemetry_rows(connection)
-    deliveries = {device: _delivery(group) for device, group in _by_device(heads(connection)).items()}
+def telemetry_summary(connection: Connection, *, only: Collection[str] | None = None) -> TelemetrySummary:
+    """Everything that telemetry says; of `only` these devices."""
+    rows = [row for row in telemetry_rows(connection) if only is None or row.device in only]
+    found = [head for head in heads(connection) if only is None or head.device in only]
+    deliveries = {device: _delivery(group) for device, group in _by_device(found).items()}
     total = _sum(deliveries.values())
     return TelemetrySummary(
-        total=msgspec.structs.replace(total, duplicated=stored_twice(connection)),
+        total=msgspec.structs.replace(total, duplicated=stored_twice(connection) if only is None else 0),
         devices=deliveries,
         accuracy=[_accuracy(row) for row in rows if row.labelled],
         inference=inference(rows),

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from cryptography import x509
 
-from cloud.access.keys import authenticate
+from cloud.access.keys import KeyDesk
 from cloud.devices.authority import SERVER_LIFETIME, Authority
 from cloud.release.keys import FileKeys
 from cloud.release.repository import Repository
@@ -39,7 +39,8 @@ def test_all_is_there(made):
     profile = tomllib.loads(layout.profile.read_text())
     assert (profile["url"], profile["ca"]) == (settings.url, str(layout.ca))
     database = open_state(settings)
-    assert authenticate(database, f"Bearer {profile['key']}").name == "operator"
+    first = KeyDesk(database, clock=VirtualClock(), tenant="acme").principal(profile["key"])
+    assert (first.name, first.roles, first.fleets) == ("operator", ("admin",), ("*",))
     database.close()
     assert any("certificate authority" in part for part in parts)
     config = layout.broker_config.read_text()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from cloud.access.approvers import Approvers
+from cloud.access.gate import open_gate
 from cloud.access.keys import create
 from cloud.api.app import create_app
 from cloud.api.services import Services
@@ -12,6 +14,7 @@ from cloud.devices.authority import Authority
 from cloud.devices.desk import EnrolmentDesk, Welcome
 from cloud.devices.doors import BrokerDoor, Doors
 from cloud.release.sealed import Sealer
+from cloud.settings import AccessSettings
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
 from shared.clock import VirtualClock
@@ -80,8 +83,12 @@ def world(database, tmp_path):
         fleets=lambda: ["lab", "wards"],
     )
     blobs, woken = FileBlobs(tmp_path / "blobs"), []
+    access = AccessSettings()
+    gate = open_gate(access, policy=tmp_path / "policy.cedar", tenant="acme", database=database, clock=clock)
     services = Services(
         database=database,
+        gate=gate,
+        approvers=Approvers(database=database, clock=clock),
         blobs=blobs,
         clock=clock,
         desk=desk,
