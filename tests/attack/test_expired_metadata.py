@@ -7,9 +7,11 @@ import pytest
 
 from cloud.store.database import open_database, sqlite_url
 from cloud.store.events import Events
-from cloud.store.reports import _tell
+from cloud.store.reports import project
 from shared.clock import SystemClock
-from shared.messages import Stage
+from shared.codec import pack
+from shared.messages import Record, Stage
+from shared.topics import Up
 
 DAY = 86_400.0
 ONE, TWO = Random(1).randbytes(100_000), Random(2).randbytes(100_000)
@@ -130,7 +132,8 @@ async def test_the_alarm_is_on_the_coordinators_timeline(world, running, tmp_pat
         device.clock.by = 2 * DAY
         await device.reconciler.reconcile_once()
     with database.write() as connection:
-        _tell(connection, "device-a", device.said[-1], 1.0)
+        record = Record(seq=1, at=1.0, body=pack(device.said[-1]))
+        project(connection, "device-a", Up.UPDATE, [record], at=1.0)
         event = Events(connection).after(0)[-1]
     database.close()
     assert event.kind == "update.refused"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.benchmarks import activation, aggregation, sketching
+from tests.benchmarks import activation, aggregation, sketching, trust_import
 from tests.benchmarks.figure import compare
 
 
@@ -16,8 +16,8 @@ def test_a_figure_carries_what_a_machines_speed_does_not_change() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "measure",
-    [aggregation.measure, sketching.measure, activation.measure],
-    ids=["aggregation", "sketching", "activation"],
+    [aggregation.measure, sketching.measure, activation.measure, trust_import.measure],
+    ids=["aggregation", "sketching", "activation", "trust_import"],
 )
 def test_a_benchmark_gives_figures(measure) -> None:
     for figure in measure(turns=1):
