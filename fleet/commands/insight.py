@@ -21,6 +21,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     with connected(context) as client:
         found = client.health()
         rows = sorted(found.parts.items())
+        rows += [(f"certificate of {name}", f"{days:.0f} days") for name, days in sorted(found.certificates.items())]
         show(found, tables.table(f"Coordinator of {found.tenant}: {found.status}", ("part", ""), rows), as_json=as_json)
         raise typer.Exit(0 if found.status == "ok" else 1)
 
