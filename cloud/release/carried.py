@@ -7,6 +7,7 @@ from pathlib import Path
 from securesystemslib.signer import Key, Signer
 
 from cloud.release.keys import FileKeys, KeyKind, KeyRing
+from cloud.release.rings import KeysByRole
 from cloud.release.standing import AWAY
 from shared.durable import make_directory, read_if_present, sync_directory, write_atomic
 from shared.errors import FaultError
@@ -23,20 +24,31 @@ class CarriedKeys:
         return self._offline.holds(name) or self._online.holds(name)
 
     def ensure(self, name: str, *, offline: bool = False, kind: KeyKind = KeyKind.ED25519) -> Key:
-        if self._online.holds(name) or not (offline or self._offline.holds(name)):
-            return self._online.ensure(name, offline=offline, kind=kind)
-        return self._offline.ensure(name, kind=kind)
+        # a role whose keys live on a token stays there: the stick is for files
+        away = self._offline.holds(name) or (offline and isinstance(ring_of(self._online, name), FileKeys))
+        if away and not self._online.holds(name):
+            return self._offline.ensure(name, kind=kind)
+        return self._online.ensure(name, offline=offline, kind=kind)
 
     def signer(self, name: str) -> Signer:
         return (self._offline if self._offline.holds(name) else self._online).signer(name)
 
+    def ring(self, name: str) -> KeyRing:
+        """Where `name` lives when no stick is there."""
+        return ring_of(self._online, name)
+
+
+def ring_of(keys: KeyRing, name: str) -> KeyRing:
+    """The ring among several in which `name` lives."""
+    return keys.ring(name) if isinstance(keys, KeysByRole | CarriedKeys) else keys
+
 
 def where(name: str, *, keys: KeyRing, directory: Path, offline: Path | None) -> str:
-    """The directory of a key's file, or what the key ring is called; `AWAY` when it is not here."""
+    """The directory of a key's file, or `vault` or `pkcs11`; `AWAY` when it is not here."""
     for place in filter(None, (offline, directory, directory / FileKeys.OFFLINE)):
         if (place / f"{name}.key").is_file():
             return str(place)
-    return type(keys).__name__ if keys.holds(name) else AWAY
+    return type(ring_of(keys, name)).__name__.removesuffix("Keys").lower() if keys.holds(name) else AWAY
 
 
 def carry_away(directory: Path, offline: Path) -> list[str]:

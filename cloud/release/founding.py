@@ -8,10 +8,11 @@ from pathlib import Path
 
 from cloud.layout import Layout
 from cloud.release.carried import carry_away
-from cloud.release.place import open_keys
+from cloud.release.place import open_with_offline
 from cloud.release.repository import Repository
 from cloud.serve import only_one
 from cloud.settings import Settings, make_settings, read_settings, render_settings
+from cloud.vault import REFERENCE
 from shared.clock import SystemClock
 from shared.durable import make_directory, write_atomic
 from shared.errors import RefusedError
@@ -34,7 +35,7 @@ def found(
             make_directory(private, mode=0o700)
         with only_one(settings):
             said += _make(settings, offline=offline, passphrase=passphrase)
-    keys = open_keys(settings, offline=offline, passphrase=passphrase)
+    keys = open_with_offline(settings, offline=offline, passphrase=passphrase)
     repository = Repository.open(layout.tuf, keys=keys, clock=SystemClock())
     for fleet in settings.identity.fleets:
         if fleet not in repository.fleets():
@@ -47,11 +48,11 @@ def found(
 
 def _make(settings: Settings, *, offline: Path | None, passphrase: Path | None) -> list[str]:
     layout = settings.layout
-    if not settings.passphrase_file.exists():
+    if not settings.secrets.passphrase_file.startswith(REFERENCE) and not settings.passphrase_file.exists():
         write_atomic(settings.passphrase_file, secrets.token_urlsafe(32).encode(), mode=0o600)
     if not layout.settings.exists():
         write_atomic(layout.settings, render_settings(settings).encode())
-    keys = open_keys(settings, offline=offline, passphrase=passphrase)
+    keys = open_with_offline(settings, offline=offline, passphrase=passphrase)
     Repository.create(layout.tuf, keys=keys, tenant=settings.identity.tenant, clock=SystemClock())
     return [f"made: release repository of {settings.identity.tenant}, root 2 of 3 and targets 1 of 2 offline"]
 

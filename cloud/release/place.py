@@ -11,6 +11,7 @@ from typing import Any
 
 from cloud.audit.anchors import AnchorFile, Anchoring
 from cloud.audit.log import AuditLog
+from cloud.keys import open_keys
 from cloud.release.carried import CarriedKeys, where
 from cloud.release.commit import Stamp
 from cloud.release.keys import FileKeys, KeyRing
@@ -70,7 +71,7 @@ def opened(directory: Path, *, offline: Path | None = None, passphrase: Path | N
         TrustError: the repository was altered on disk.
     """
     settings, clock = read_settings(directory, os.environ), SystemClock()
-    keys, database = open_keys(settings, offline=offline, passphrase=passphrase), _database(settings)
+    keys, database = open_with_offline(settings, offline=offline, passphrase=passphrase), _database(settings)
     stamp: Stamp = dict
     if database is not None:
         stamp = Anchoring(database=database, file=AnchorFile(settings.anchor_file), clock=clock).stamp
@@ -84,14 +85,14 @@ def opened(directory: Path, *, offline: Path | None = None, passphrase: Path | N
             database.close()
 
 
-def open_keys(settings: Settings, *, offline: Path | None, passphrase: Path | None) -> KeyRing:
+def open_with_offline(settings: Settings, *, offline: Path | None, passphrase: Path | None) -> KeyRing:
     """The coordinator's key ring, and the offline keys wherever they are.
 
     Raises:
-        RefusedError: there is no passphrase.
+        RefusedError: there is no passphrase, or the settings of a ring are not complete.
     """
     sealer = open_sealer(settings)
-    online = FileKeys(settings.layout.keys, sealer=sealer)
+    online = open_keys(settings, sealer=sealer)
     if offline is None:
         return online
     return CarriedKeys(online, FileKeys(offline, sealer=_sealer(passphrase) if passphrase else sealer))
