@@ -11,6 +11,7 @@ from typing import Any
 
 from edge.drift.writer import ReferenceWriter
 from edge.identity import Identity, Rotation
+from edge.inference.host import ModelHost
 from edge.link.outbox import CHANNELS, Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
@@ -41,6 +42,7 @@ class Agent:
     identity: Identity
     settings: Settings
     bus: Bus
+    host: ModelHost
     outbox: Outbox
     uplink: Uplink
     speaker: Speaker
@@ -65,6 +67,7 @@ class Agent:
             work = [group.create_task(each, name=name) for name, each in self._work()]
             await stop.wait()
             await _end(work)
+            await self.host.close()
             await self._drain()
             await _end(link)
         self.outbox.close()

@@ -113,6 +113,7 @@ def build(
         identity=identity,
         settings=settings,
         bus=bus,
+        host=host,
         outbox=outbox,
         uplink=uplink,
         speaker=speaker,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,9 @@ class ModelHost:
             FaultError: the file cannot be read, or the model does not load, answer or fit its schema.
         """
         async with self._loading:
-            session = await asyncio.to_thread(load_proven, path, release=release, variant=variant, load=self._load)
+            session = await _kept(
+                asyncio.to_thread(load_proven, path, release=release, variant=variant, load=self._load)
+            )
             old = self._places.get(model)
             self._places[model] = _Place(Served(release=release, variant=variant, session=session))
             self._arrivals[model].set()
@@ -99,6 +101,26 @@ class ModelHost:
         async with self._loading:
             self._arrivals[model].clear()
             _retire(self._places.pop(model, None))
+
+    async def close(self) -> None:
+        """Serve nothing any more; models in processes of their own end."""
+        for model in list(self._places):
+            await self.withdraw(model)
+
+
+async def _kept(loading: Coroutine[None, None, Session]) -> Session:
+    """The loaded session; one that is cancelled while it loads is closed once it is there, by nobody else."""
+    task = asyncio.create_task(loading, name="load")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_discard)
+        raise
+
+
+def _discard(task: asyncio.Task[Session]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 def load_proven(path: Path, *, release: Release, variant: Variant, load: Load) -> Session:

@@ -12,6 +12,7 @@ import pytest
 
 from cloud.ingest.inbox import MemoryInbox
 from cloud.ingest.ingest import Ingest
+from cloud.release.modelsig import MODEL_SIGNING, sign_models
 from edge import settings as conf
 from edge.identity import Identity
 from edge.wiring import build
@@ -87,7 +88,7 @@ def ship(world, counter, data):
     )
     schema = Schema(kind="classification", labels=LABELS, input_shape=SHAPE)
     release = Release(id=f"toy-{counter}", model="toy", counter=counter, schema=schema, variants=[variant], created=1.0)
-    world.repository.publish_release(release)
+    world.repository.publish_release(sign_models(release, world.keys.signer(MODEL_SIGNING)))
     world.repository.set_desired(FleetDesired(fleet=FLEET, default={"toy": release.id}))
 
 

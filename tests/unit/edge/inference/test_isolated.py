@@ -131,6 +131,30 @@ async def test_swaps_leave_no_process_descriptor_or_memory_behind(tmp_path: Path
     assert (_children(), _descriptors()) == ([], before)
 
 
+async def test_a_load_that_is_cancelled_leaves_no_process_behind(tmp_path: Path) -> None:
+    host = ModelHost(IsolatedSession.loader(Isolation(), clock=SystemClock(), random=Random(1)))
+    loading = asyncio.create_task(host.activate("toy", *place(tmp_path, classifier())))
+    while not _children():
+        await asyncio.sleep(0.005)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    async with asyncio.timeout(10):
+        while _children():
+            await asyncio.sleep(0.01)
+    assert host.serving("toy") is None
+
+
+async def test_a_closed_host_has_ended_its_processes(tmp_path: Path) -> None:
+    host = ModelHost(IsolatedSession.loader(Isolation(), clock=SystemClock(), random=Random(1)))
+    for model in ("one", "two"):
+        await host.activate(model, *place(tmp_path, classifier(), model=model))
+    assert len(_children()) == 2
+    await host.close()
+    _settle(lambda: not _children())
+    assert _children() == []
+
+
 def _raises(session: IsolatedSession, reason: str) -> bool:
     try:
         session.run(X)
