@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -75,8 +76,10 @@ class Issuer:
         """Refuse what would make the checks below worthless.
 
         Raises:
-            RefusedError: no audience, or an algorithm that is not asymmetric.
+            RefusedError: no HTTPS, no audience, or an algorithm that is not asymmetric.
         """
+        if not _private(self.url) or (self.keys_url and not _private(self.keys_url)):
+            raise RefusedError("keys over plain HTTP would be anybody's", hint="Give the issuer's https address.")
         if not self.audience:
             raise RefusedError("tokens without an audience would be anybody's", hint="Set HINTERLAND_ACCESS_AUDIENCE.")
         weak = sorted(set(self.algorithms) - ASYMMETRIC)
@@ -133,7 +136,10 @@ class IssuerKeys:
         told = self._get(self._issuer.url.rstrip("/") + "/.well-known/openid-configuration")
         if told.get("issuer") != self._issuer.url:
             raise RefusedError("the issuer's description is about another issuer")
-        return str(told["jwks_uri"])
+        where = str(told["jwks_uri"])
+        if not _private(where):
+            raise RefusedError("the issuer's keys are not at an https address")
+        return where
 
     def _get(self, url: str) -> Any:
         with self._http.stream("GET", url) as answer:
@@ -209,6 +215,12 @@ class TokenDesk:
 def looks_like_token(text: str) -> bool:
     """Whether this is a JWS in its compact form rather than an API key."""
     return text.count(".") == 2
+
+
+def _private(url: str) -> bool:
+    """Whether nobody on the way can answer in the place of `url`: TLS, or this very machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost"))
 
 
 def _header(token: str) -> Mapping[str, Any]:
