@@ -23,6 +23,9 @@ SLOW_S = 0.5
 GROWTH = 64 << 20
 """Bytes that the process may grow by over one input."""
 
+ENOUGH = 5
+"""Findings after which a parser is left alone: they are mostly one."""
+
 REGRESSIONS = Path(__file__).with_name("regressions")
 
 
@@ -63,7 +66,7 @@ def fuzz(target: Target, count: int, *, seed: int, keep: bool = True) -> Tally:
         flaw = check(target, data, tally)
         if flaw is not None:
             tally.findings.append(f"{_written(target, data) if keep else 'input'}: {flaw}")
-            if len(tally.findings) >= 5:
+            if len(tally.findings) >= ENOUGH:
                 break
     tally.seconds = time.perf_counter() - began
     return tally

@@ -73,7 +73,7 @@ def swell(data: bytes) -> None:
 @pytest.mark.parametrize(("parse", "said"), [(crash, "KeyError"), (stall, "took"), (swell, "grew the process")])
 def test_the_watch_sees_a_crash_a_stall_and_a_swelling(parse, said):
     target = Target(name="planted", parse=parse, seeds=[b"x" * 38])
-    tally = fuzz(target, 300, seed=1, keep=False)
+    tally = fuzz(target, 40, seed=1, keep=False)
     assert said in tally.findings[0]
 
 
