@@ -22,6 +22,7 @@ class Copy:
     """A copy of the coordinator's directory, served beside the original: what somebody restores after editing it."""
 
     def __init__(self, ground: Ground) -> None:
+        self._ground = ground
         self.layout = Layout((ground.world.directory / "copied").absolute())
         source = ground.world.layout.directory
         skip = shutil.ignore_patterns("db.sqlite*", "lock", "blobs", "runs", "flower.sqlite*", "data", "*.pid")
@@ -44,6 +45,7 @@ class Copy:
 
     def start(self) -> None:
         """Serve it."""
+        self._ground.world.agents["copy"] = self.process  # ended with the world, whatever happens
         self.process.start()
         self.process.wait_until(lambda: answers(self._port), within_s=40)
         wait(lambda: self.verify()[0], what="an unbroken log", within_s=20)

@@ -29,7 +29,7 @@ from cloud.training.control import FlowerControl, SuperLinkAddress
 from cloud.training.doors import DEVICE_CALLS, MAX_DEVICE_BODY
 from shared.errors import HinterlandError, RefusedError
 from simulations.scenarios.attacks.ground import WATCHES, Ground
-from simulations.scenarios.attacks.nodes import Trainer, connection
+from simulations.scenarios.attacks.nodes import Trainer, connection, superlink
 from simulations.scenarios.attacks.row import Attack, Seen, Threat
 from simulations.scenarios.attacks.session import wait
 from simulations.world.ports import LOOPBACK
@@ -310,12 +310,7 @@ def _push_code(ground: Ground, trainer: Trainer) -> Seen:
     from shared import federation as fed
 
     canary = ground.world.directory / "executed"
-    layout = ground.world.layout
-    address = SuperLinkAddress(
-        address=f"{LOOPBACK}:{ground.world.ports[2]}",
-        ca=layout.ca,
-        control_token=layout.control_token.read_text().strip(),
-    )
+    address = superlink(ground)
     _start_with(address, _bundle(canary))
     roster = Roster([Member(device=trainer.device, node=trainer.node)], task="activity", ttl_s=60)
     with Channel(address) as channel:

@@ -65,10 +65,11 @@ class Ground:
     @property
     def tap(self) -> Session:
         """Hears everything on the honest broker, with the observer's certificate."""
-        if self._tap is None or self._tap.lost.is_set():
-            self._tap = Session(self.port, self.papers("operator"), name="operator")
-            self._tap.open()
-            self._tap.subscribe(f"{ROOT}/#")
+        with self._lock:
+            if self._tap is None:
+                self._tap = Session(self.port, self.papers("operator"), name="operator")
+                self._tap.open()
+                self._tap.subscribe(f"{ROOT}/#")
         return self._tap
 
     def papers(self, name: str) -> Papers:
@@ -206,6 +207,7 @@ class Ground:
         """Hang up."""
         if self._tap is not None:
             self._tap.close()
+            self._tap = None
 
 
 def _pipelines(home: Path, model: str) -> list[Replay]:

@@ -117,6 +117,7 @@ class Middle:
         wait(
             lambda: wanted_in(ground.signed_files(), MITM, self.victim).get(self.model) == release,
             what=f"the coordinator's signature on {release}",
+            within_s=30,
         )
         return release, ground.signed_files()
 

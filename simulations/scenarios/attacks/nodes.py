@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cloud.training.control import SuperLinkAddress
 from edge.identity import Identity
 from shared import federation as fed
 from shared.codec import pack
@@ -17,6 +18,7 @@ from shared.errors import HinterlandError
 from shared.task import Examples
 from simulations.scenarios.attacks.ground import WATCHES, Ground
 from simulations.scenarios.attacks.session import wait
+from simulations.world.ports import LOOPBACK
 from simulations.world.process import Process
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Liar:
 
     def __init__(self, ground: Ground, device: str, lie: Lie) -> None:
         self.device, self.identity = device, ground.enrol(device, fleet=WATCHES)
-        self._address, self._lie = ground.world.ports[2], lie
+        self._lie = lie
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, name=device, daemon=True)
 
@@ -102,7 +104,7 @@ class Liar:
         while not self._stop.is_set():
             message = link.receive()
             if message is None:
-                self._stop.wait(0.3)
+                self._stop.wait(0.5)
                 continue
             link.reply(self._answer(message), seconds=0.1)
 
@@ -124,6 +126,16 @@ def connection(identity: Identity, key: Path | None = None) -> FleetConnection:
     from edge.training.connection import FleetConnection
 
     return FleetConnection(identity.superlink, ca=identity.authority_file, key=key or identity.key_file)
+
+
+def superlink(ground: Ground) -> SuperLinkAddress:
+    """The SuperLink as the coordinator's own processes reach it, stolen token included."""
+    layout = ground.world.layout
+    return SuperLinkAddress(
+        address=f"{LOOPBACK}:{ground.world.ports[2]}",
+        ca=layout.ca,
+        control_token=layout.control_token.read_text().strip(),
+    )
 
 
 def write_split(data: Path, seed: int) -> None:

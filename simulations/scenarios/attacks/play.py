@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 from rich.console import Console
 
@@ -36,25 +38,33 @@ from simulations.world.world import World
 
 Family = Callable[[Ground], Iterator[Attack]]
 
-FAMILIES: Mapping[str, Family] = {
-    "way": on_the_way.attacks,
-    "time": replayed.attacks,
-    "keys": stolen_keys.attacks,
-    "models": hostile_models.attacks,
-    "slots": slots.attacks,
-    "enrol": enrolment.attacks,
-    "topics": broker_rights.attacks,
-    "reports": reports.attacks,
-    "devices": stolen_devices.attacks,
-    "floods": floods.attacks,
-    "api": at_the_api.attacks,
-    "tenants": tenants.attacks,
-    "updates": updates.attacks,
-    "engine": engine.attacks,
-    "audit": denial.attacks,
-    "leaks": leaks.attacks,
-}
-"""In the order in which they are played."""
+LANES: Sequence[Mapping[str, Family]] = (
+    {
+        "way": on_the_way.attacks,
+        "time": replayed.attacks,
+        "keys": stolen_keys.attacks,
+        "tenants": tenants.attacks,
+        "audit": denial.attacks,
+    },
+    {
+        "updates": updates.attacks,
+        "engine": engine.attacks,
+        "models": hostile_models.attacks,
+        "slots": slots.attacks,
+        "enrol": enrolment.attacks,
+        "topics": broker_rights.attacks,
+        "reports": reports.attacks,
+        "devices": stolen_devices.attacks,
+        "api": at_the_api.attacks,
+        "floods": floods.attacks,
+    },
+)
+"""Two at a time: most of an attack is waiting for what does not happen."""
+
+LAST: Mapping[str, Family] = {"leaks": leaks.attacks}
+"""Played when all others are over."""
+
+FAMILIES: Mapping[str, Family] = {**LANES[0], **LANES[1], **LAST}
 
 LEAST = 60
 """Rows of the whole set; fewer mean that families were lost."""
@@ -78,15 +88,16 @@ def play(*, state: Path, report: Path, only: str, port_base: int, console: Conso
         try:
             with console.status("servers: broker, coordinator, SuperLink"):
                 begin(ground)
-            for name, family in families.items():
-                for row in carry_out(name, family, ground):
-                    rows.append(row)
-                    console.print(line(row), soft_wrap=True, highlight=False)
+            for row in _rows(ground, families):
+                rows.append(row)
+                console.print(line(row), soft_wrap=True, highlight=False)
         finally:
             ground.close()
             for agent in world.agents.values():
                 agent.kill()
             world.stop()
+    order = list(FAMILIES)
+    rows.sort(key=lambda row: order.index(row.family))
     made = AttackReport(began=began, seconds=time.time() - began, tenant=TENANT, rows=rows)
     keep(made, report)
     console.print(summary(made))
@@ -107,6 +118,35 @@ def begin(ground: Ground) -> None:
     ground.roll_out(ground.release(CALM, models.honest(1)), fleet=YARD)
     ground.agent(HONEST, model=CALM).start()
     ground.wait_status(HONEST, "active", within_s=40.0)
+
+
+def _rows(ground: Ground, families: Mapping[str, Family]) -> Iterator[Row]:
+    """Play the lanes side by side, then what comes last; yield each row as it is there."""
+    lanes = [{name: family for name, family in lane.items() if name in families} for lane in LANES]
+    yield from _side_by_side(ground, [lane for lane in lanes if lane])
+    for name, family in LAST.items():
+        if name in families:
+            yield from carry_out(name, family, ground)
+
+
+def _side_by_side(ground: Ground, lanes: Sequence[Mapping[str, Family]]) -> Iterator[Row]:
+    made: Queue[Row | None] = Queue()
+
+    def run(lane: Mapping[str, Family]) -> None:
+        for name, family in lane.items():
+            for row in carry_out(name, family, ground):
+                made.put(row)
+        made.put(None)
+
+    for lane in lanes:  # daemons: a person who stops the scenario does not wait for them
+        Thread(target=run, args=(lane,), name=f"lane {next(iter(lane))}", daemon=True).start()
+    over = 0
+    while over < len(lanes):
+        row = made.get()
+        if row is None:
+            over += 1
+        else:
+            yield row
 
 
 def carry_out(name: str, family: Family, ground: Ground) -> Iterator[Row]:

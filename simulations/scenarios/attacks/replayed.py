@@ -123,7 +123,7 @@ def _freezing(middle: Middle) -> Callable[[], Seen]:
         timestamp.signed.expires = utc(time.time()).replace(microsecond=0) + timedelta(seconds=SHORT_S + 1)
         frozen.files[TIMESTAMP] = frozen.sign(timestamp)
         served = middle.accepts(release, frozen.files)
-        time.sleep(SHORT_S)
+        came(lambda: time.time() > timestamp.signed.expires.timestamp() + 0.2, within_s=2 * SHORT_S)
         since, inferred = settled(middle, quiet_s=0.1), middle.inferred
         middle.show({**frozen.files, "metadata/unrelated.json": b"{}"})  # a reason to look again before 30 s are over
         error = middle.refusal(since)

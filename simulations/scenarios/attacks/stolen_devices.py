@@ -108,12 +108,12 @@ def _reconnect(ground: Ground) -> Seen:
 def _renew(ground: Ground) -> Seen:
     error = ""
     try:
-        renew(ground.identities[STOLEN])
+        renew(ground.identities[STOLEN], now=time.time)
     except HinterlandError as refusal:
         error = f"{refusal.code}: {refusal}"
     other = ground.identities["returning-1"]
     before = other.certificate_file.read_text()
-    renew(other)
+    renew(other, now=time.time)
     return Seen(
         refused=bool(error),
         error=error,

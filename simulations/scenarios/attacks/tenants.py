@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Rival:
     """Another tenant's coordinator: own directory, authority, keys and repository; it needs no broker here."""
 
     def __init__(self, ground: Ground) -> None:
+        self._ground = ground
         self.layout = Layout((ground.world.directory / TENANT).absolute())
         api, broker, superlink = self.ports = free_ports(3)
         place = ["--dir", str(self.layout.directory)]
@@ -43,6 +45,7 @@ class Rival:
 
     def start(self) -> None:
         """Serve, and enrol a device of its own."""
+        self._ground.world.agents[TENANT] = self.process  # ended with the world, whatever happens
         self.process.start()
         self.process.wait_until(lambda: answers(self.ports[0]), within_s=40)
         profile = choose(Choice(profile=self.layout.profile), environ={}, home=self.layout.directory)
@@ -193,7 +196,7 @@ def _renewal(ground: Ground, rival: Rival) -> Seen:
         answer = http.post("/renew", content=to_json(asked))
     accepted = True
     try:
-        renew(ground.enrol("tenant-3", fleet=GUESTS))
+        renew(ground.enrol("tenant-3", fleet=GUESTS), now=time.time)
     except HinterlandError:
         accepted = False
     return Seen(

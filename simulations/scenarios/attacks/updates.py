@@ -6,27 +6,23 @@ sees, so that the three decide alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from cloud.models.gates import Bar
-from cloud.models.line import LocalRecipe, ModelLine, document_of
-from cloud.training.events import AnyEvent, UpdateAccepted, UpdateRefused
+from cloud.models.line import LocalRecipe
+from cloud.training.control import FlowerControl
+from cloud.training.events import AnyEvent, AttemptStarted, RoundFinished, UpdateAccepted, UpdateRefused
 from cloud.training.ledger import RunLedger
-from shared import api
-from shared.bundle import Schema
-from shared.tasks import adapter
+from cloud.training.spec import Member, RunSpec, write_spec
 from simulations.scenarios.attacks.ground import Ground
-from simulations.scenarios.attacks.nodes import HONEST, TASK, Liar, Lie, Trainer, update, weights_of
+from simulations.scenarios.attacks.nodes import HONEST, TASK, Liar, Lie, Trainer, superlink, update, weights_of
 from simulations.scenarios.attacks.row import Attack, Seen, Threat
 from simulations.scenarios.attacks.session import wait
+from simulations.world.process import Process, console_script
 
-RUN_S = 90.0
-ACCURACY = 0.5
-"""Least share of the hold-outs that a candidate must classify right; seven classes."""
+RUN, RUN_S = "poisoned-run-1", 120.0
 
 
 def attacks(ground: Ground) -> Iterator[Attack]:
@@ -37,7 +33,8 @@ def attacks(ground: Ground) -> Iterator[Attack]:
         each.start()
     for trainer in trainers:
         trainer.wait()
-    first: list[Any] = []
+    wait(lambda: _registered(ground, [*HONEST, *(each.device for each in liars.values())]), what="all nodes")
+    played: list[list[AnyEvent]] = []
     try:
         for name, done, _ in _lies():
             yield Attack(
@@ -46,7 +43,7 @@ def attacks(ground: Ground) -> Iterator[Attack]:
                 victim="coordinator's job",
                 done=done,
                 control="the updates of three honest devices in the same round: accepted",
-                act=_lying(ground, liars[name].device, [each.device for each in liars.values()], first),
+                act=_lying(ground, liars[name].device, [each.device for each in liars.values()], played),
             )
     finally:
         for liar in liars.values():
@@ -55,10 +52,16 @@ def attacks(ground: Ground) -> Iterator[Attack]:
             trainer.process.kill()
 
 
+def _registered(ground: Ground, members: list[str]) -> bool:
+    nodes = {device.id: device.node for device in ground.client.devices()}
+    return all(nodes.get(member) for member in members)
+
+
 def _lies() -> Iterator[tuple[str, str, Lie]]:
     yield "nan", "answered with one weight that is not a number", _spoiled(np.nan)
     yield "inf", "answered with one weight that is infinite", _spoiled(np.inf)
     yield "times-a-million", "answered with the weights times 10⁶", lambda m: update({"weights": weights_of(m) * 1e6})
+    yield "sign-flip", "answered with the weights mirrored", lambda m: update({"weights": -weights_of(m)})
     yield (
         "weight-of-a-billion",
         "claimed to have trained on 10⁹ examples",
@@ -96,49 +99,52 @@ def _spoiled(value: float) -> Lie:
     return lie
 
 
-def _lying(ground: Ground, liar: str, liars: list[str], run: list[Any]) -> Callable[[], Seen]:
+def _lying(ground: Ground, liar: str, liars: list[str], run: list[list[AnyEvent]]) -> Callable[[], Seen]:
     def act() -> Seen:
         if not run:
             run.append(_play(ground, [*HONEST, *liars]))
-        state, events = run[0]
-        said = [event.reason for event in events if isinstance(event, UpdateRefused) and event.device == liar]
-        taken = [event.device for event in events if isinstance(event, UpdateAccepted)]
+        said = [event.reason for event in run[0] if isinstance(event, UpdateRefused) and event.device == liar]
+        taken = sorted({event.device for event in run[0] if isinstance(event, UpdateAccepted)})
         return Seen(
             refused=bool(said) and liar not in taken,
             error=said[0] if said else "",
-            observed=f"accepted in that round: {', '.join(sorted(set(taken)))}; the run was {state.state}",
+            observed=f"in the mean of that round: {', '.join(taken)}",
             accepted=set(HONEST) <= set(taken),
         )
 
     return act
 
 
-def _play(ground: Ground, members: list[str]) -> tuple[api.Run, list[AnyEvent]]:
-    """Order a run through the API, and wait for its end; return it and its ledger."""
-    _apply(ground, members)
-    run = ground.client.start_run(api.RunRequest(model=TASK, devices=members, reason="attacks")).id
-    wait(
-        lambda: ground.client.run(run).state in ("released", "rejected", "failed"),
-        what=f"the end of {run}",
-        within_s=RUN_S,
-    )
-    return ground.client.run(run), RunLedger(ground.world.layout.runs / run).events()
-
-
-def _apply(ground: Ground, members: list[str]) -> None:
-    family = adapter(TASK)
-    schema = Schema(kind="classification", labels=list(family.labels), input_shape=list(family.input_shape))
-    line = ModelLine(
-        name=TASK,
+def _play(ground: Ground, members: list[str]) -> list[AnyEvent]:
+    """Have the coordinator's own job play one round; return its ledger once the updates are aggregated."""
+    layout = ground.world.layout
+    nodes = {device.id: int(device.node) for device in ground.client.devices() if device.id in members}
+    spec = RunSpec(
+        run=RUN,
         task=TASK,
-        schema=schema,
-        rounds=2,
-        recipe=LocalRecipe(epochs=4, batch_size=16, learning_rate=0.05),
+        members=[Member(device=device, node=nodes[device]) for device in members],
         seed=7,
-        min_devices=3,
-        members=tuple(members),
-        bar=Bar(accuracy=ACCURACY, drop=0.2, agreement=0.5, champion_tolerance=0.5, least_examples=20),
-        fleets=(),
+        rounds=1,
+        local=LocalRecipe(epochs=1, batch_size=16, learning_rate=0.05),
+        min_devices=len(HONEST),
     )
-    document: Mapping[str, Any] = msgspec.to_builtins(document_of(line))
-    ground.client.apply_model(document)
+    write_spec(layout.runs / RUN, spec)
+    argv = [*console_script("hinterland-coordinator"), "job", str(layout.runs / RUN), "--dir", str(layout.directory)]
+    job, ledger = Process("job", argv, logs=ground.world.logs), RunLedger(layout.runs / RUN)
+    ground.world.agents["job"] = job
+    job.start()
+    try:
+        wait(lambda: any(isinstance(e, RoundFinished) for e in ledger.events()), what="the round", within_s=RUN_S)
+    finally:
+        job.kill()
+        _close(ground, ledger.events())
+    return ledger.events()
+
+
+def _close(ground: Ground, events: list[AnyEvent]) -> None:
+    """Close what the job left open at the SuperLink."""
+    control = FlowerControl(superlink(ground))
+    for event in events:
+        if isinstance(event, AttemptStarted):
+            control.stop_run(event.flower_run)
+    control.close()
