@@ -119,8 +119,9 @@ class TrustClient:
             TrustError: the chain of roots in the cache ends before a root that was accepted.
             FaultError: the disk failed.
         """
-        session, least = self._custody.session, self.marks.version(ROOT, keys="any")
-        return model_keys(session.root if session else trusted_root(self._custody.cache, first=self._root, least=least))
+        session, places = self._custody.session, (self._custody.cache, self._custody.copy)
+        least = self.marks.version(ROOT, keys="any")
+        return model_keys(session.root if session else trusted_root(*places, first=self._root, least=least))
 
     def remember(self, release: Release) -> None:
         """Raise the counter mark of its model line, durably; call it before `release` first serves.

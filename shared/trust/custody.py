@@ -17,6 +17,7 @@ from shared.errors import TransportError, TrustError
 from shared.ids import sha256
 from shared.trust.marks import ROOT, Marks, key_set
 from shared.trust.names import ISSUED
+from shared.trust.roots import keep_copies
 from shared.trust.session import Session, as_our_errors
 from shared.trust.store import MarkStore
 
@@ -50,6 +51,7 @@ class Custody:
             TrustError: the high-water marks are damaged.
         """
         self.cache = directory / "metadata"
+        self.copy = directory / "roots"
         self._root = root
         self._source = source
         self._clock = clock
@@ -83,6 +85,7 @@ class Custody:
         # (3) versions against our marks, which survive the loss of that cache
         # (4) and the marks on disk before anything acts on the new metadata
         self.keep(_raise_top_level(self.marks, session))
+        keep_copies(self.cache, self.copy, newest=session.root.version)
         self._session = session
 
     def find(self, path: str) -> TargetFile | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
-from shared.durable import read_if_present
+from shared.durable import read_if_present, write_atomic
 from shared.errors import TrustError
 from shared.trust.names import MODEL_KEYS
 
@@ -15,11 +16,11 @@ HISTORY = "root_history"
 """Where python-tuf keeps each root, as `<version>.root.json`."""
 
 
-def trusted_root(directory: Path, *, first: bytes, least: int) -> Root:
-    """Follow the chain of roots kept under `directory`, as far as it holds.
+def trusted_root(*places: Path, first: bytes, least: int) -> Root:
+    """Follow the chain of roots kept under `places`, as far as it holds in any of them.
 
     Args:
-        directory: python-tuf's cache of verified metadata.
+        places: python-tuf's cache of verified metadata, and a copy of its roots.
         first: root metadata that the device got when it enrolled.
         least: version below which the chain must not end: this device has accepted it before.
 
@@ -28,10 +29,7 @@ def trusted_root(directory: Path, *, first: bytes, least: int) -> Root:
         FaultError: the disk cannot be read.
     """
     root = _first(first)
-    while (data := read_if_present(directory / HISTORY / f"{root.version + 1}.root.json")) is not None:
-        following = _following(root, data)
-        if following is None:
-            break
+    while (following := _next(root, places)) is not None:
         root = following
     if root.version < least:
         raise TrustError(
@@ -60,6 +58,31 @@ def _first(data: bytes) -> Root:
     except (RepositoryError, ValueError) as error:
         raise TrustError(f"the first root is none: {error}", hint="Enrol this device again.") from error
     return metadata.signed
+
+
+def keep_copies(cache: Path, copy: Path, *, newest: int) -> None:
+    """Have `copy` hold the roots of `cache` up to version `newest`: what a start needs must outlive either.
+
+    Raises:
+        FaultError: the disk failed.
+    """
+    for version in range(2, newest + 1):
+        data = read_if_present(_path(cache, version))
+        if data is not None and data != read_if_present(_path(copy, version)):
+            write_atomic(_path(copy, version), data)
+
+
+def _path(place: Path, version: int) -> Path:
+    return place / HISTORY / f"{version}.root.json"
+
+
+def _next(root: Root, places: Sequence[Path]) -> Root | None:
+    for place in places:
+        data = read_if_present(_path(place, root.version + 1))
+        following = None if data is None else _following(root, data)
+        if following is not None:
+            return following
+    return None
 
 
 def _following(root: Root, data: bytes) -> Root | None:

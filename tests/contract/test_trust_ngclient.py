@@ -38,6 +38,23 @@ def test_every_file_that_it_keeps_was_synced(tmp_path, monkeypatch):
     assert {path.stat().st_ino for path in kept} <= synced
 
 
+def test_who_vouched_for_whom_is_on_record(tmp_path):
+    publisher = Publisher(tmp_path / "repository")
+    publisher.ship(1)
+    session = Session(
+        tmp_path / "cache",
+        root=publisher.repository.root_bytes,
+        source=MemorySource(publisher.files()),
+        now=lambda _: publisher.clock.now(),
+    )
+    session.refresh()
+    assert session.delegated() == []
+    assert session.get_targetinfo("releases/activity-1/manifest.json") is not None
+    (name, role, version), *others = session.delegated()
+    assert (name, version, others) == ("releases", 2, [])
+    assert role == session.targets.delegations.roles["releases"]
+
+
 def test_the_given_clock_decides_about_expiry(tmp_path):
     publisher = Publisher(tmp_path / "repository")
     publisher.ship(1)
