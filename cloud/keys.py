@@ -6,12 +6,13 @@ from pathlib import Path
 
 from cloud.devices.authority import Authority
 from cloud.release.keys import FileKeys, KeyRing
+from cloud.release.reseal import reseal, sealed_files
 from cloud.release.rings import GROUPS, KeysByRole, Ring
 from cloud.release.sealed import Sealer
 from cloud.settings import Settings
 from cloud.vault import REFERENCE, Vault, VaultAddress
 from shared.clock import Clock, SystemClock
-from shared.durable import read_if_present
+from shared.durable import read_if_present, write_atomic
 from shared.errors import RefusedError
 
 
@@ -120,6 +121,34 @@ def passphrase(settings: Settings) -> bytes:
             hint="Set HINTERLAND_SECRETS_PASSPHRASE_FILE, or run `hinterland-coordinator init`.",
         )
     return held.strip()
+
+
+def change_passphrase(settings: Settings, fresh: Path) -> list[Path]:
+    """Seal every file anew with the passphrase in `fresh`, and then put that into its place; may be run again.
+
+    Returns:
+        The files that were changed.
+
+    Raises:
+        RefusedError: there is no new passphrase, or a file opens with neither; nothing was changed.
+        FaultError: the disk failed; run it again.
+    """
+    layout, held = settings.layout, (read_if_present(fresh) or b"").strip()
+    if settings.secrets.passphrase_file.startswith(REFERENCE):
+        raise RefusedError(
+            "the passphrase is in a Vault, and only its own people change it there",
+            hint="For this command, give it as a file: HINTERLAND_SECRETS_PASSPHRASE_FILE; then write the new one there.",
+        )
+    if not held:
+        raise RefusedError(f"there is no new passphrase in {fresh}", hint="Write 128 random bits there, mode 0600.")
+    old = passphrase(settings)
+    files = sealed_files(layout.keys, layout.authority)
+    if fresh.resolve() == settings.passphrase_file.resolve():
+        raise RefusedError(f"{fresh} is where the present passphrase is", hint="Write the new one into another file.")
+    changed = reseal(files, old=Sealer(old), new=Sealer(held))
+    if old != held:
+        write_atomic(settings.passphrase_file, held, mode=0o600)  # last: until now the old one was needed
+    return changed
 
 
 def control_token(settings: Settings) -> str:

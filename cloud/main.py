@@ -168,6 +168,22 @@ def policy(directory: Directory = None) -> None:
         typer.echo(f"{path}: good" if data is not None else f"{path} is not there: the default counts, and is good")
 
 
+@app.command()
+def reseal(
+    passphrase_file: Annotated[Path, typer.Option(help="File with the new passphrase.")], directory: Directory = None
+) -> None:
+    """Change the passphrase of all sealed keys; run it again if it was interrupted."""
+    with _one_line():
+        from cloud.keys import change_passphrase
+        from cloud.serve import only_one
+        from cloud.settings import read_settings
+
+        settings = read_settings(_place(directory), os.environ)
+        with only_one(settings):
+            changed = change_passphrase(settings, passphrase_file)
+        typer.echo(f"{len(changed)} files are sealed anew, and {settings.passphrase_file} has the new passphrase")
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()

@@ -33,6 +33,7 @@ from cloud.keys import control_token, open_authority, open_keys, open_vault, use
 from cloud.loop.attesting import Admission
 from cloud.loop.drift import DriftKeeper
 from cloud.loop.expiry import ExpiryWatch
+from cloud.loop.keys import LOOK_S, KeyWatch
 from cloud.loop.releases import Publication
 from cloud.loop.rollouts import RolloutKeeper
 from cloud.loop.runs import RunKeeper
@@ -168,6 +169,9 @@ def build(
         ("audit", in_thread(anchoring.turn)),
         ("metadata", publishing.step),
     ]
+    if vault is not None:
+        watch = KeyWatch(vault, database=database, clock=clock)
+        steps.insert(0, ("keys", in_thread(Seldom(watch.turn, clock, LOOK_S))))
     turn = Turn(steps)
     loop = Loop(turn, every_s=settings.loop.every_s)
     gate = open_gate(

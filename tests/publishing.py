@@ -40,9 +40,9 @@ def make_release(counter: int, *, model: str = "activity", data: bytes = MODEL_B
 class Publisher:
     """The coordinator's side."""
 
-    def __init__(self, directory: Path, *, tenant: str = "demo") -> None:
+    def __init__(self, directory: Path, *, tenant: str = "demo", keys: Any = None) -> None:
         self.clock = VirtualClock()
-        self.keys = MemoryKeys()
+        self.keys = MemoryKeys() if keys is None else keys
         self.directory = directory
         self.repository = Repository.create(directory, keys=self.keys, tenant=tenant, clock=self.clock)
         self.repository.add_fleet(FLEET)

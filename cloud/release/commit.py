@@ -82,7 +82,9 @@ class Committer:
         metadata.signed.expires = expiry(role, at=at)
         metadata.signatures.clear()
         for name in self._signing(role, by):
-            metadata.sign(self._keys.signer(name), append=True)
+            # as `Metadata.sign` does, which would wrap what a ring says (sealed, away) into an error of its own
+            signature = self._keys.signer(name).sign(metadata.signed_bytes)
+            metadata.signatures[signature.keyid] = signature
         # a key ring of another repository signs well-formed metadata that no device accepts: find out first
         for one in by:
             if not one.get_verification_result(role, metadata.signed_bytes, metadata.signatures).verified:

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BROKER = {"mosquitto": ["mosquitto"]}
 """Package → the commands wanted from it."""
 
+TOKEN = {"softhsm2": ["softhsm2-util"]}
+"""A PKCS#11 token without hardware, for the tests of keys that live on one."""
+
 CLIENTS = {"mosquitto-clients": ["mosquitto_pub", "mosquitto_sub"]}
 """What benchmarks compare with; `--bench` asks for them."""
 
@@ -21,7 +24,7 @@ CLIENTS = {"mosquitto-clients": ["mosquitto_pub", "mosquitto_sub"]}
 def main(arguments: list[str]) -> int:
     """Set up what is missing; return the exit status."""
     started = time.monotonic()
-    system = BROKER | CLIENTS if "--bench" in arguments else BROKER
+    system = BROKER | TOKEN | CLIENTS if "--bench" in arguments else BROKER | TOKEN
     try:
         changed = environment.ensure(ROOT)
         for package, commands in system.items():
