@@ -10,15 +10,16 @@ from starlette.concurrency import run_in_threadpool
 
 from cloud.access.principal import Action, Principal
 from cloud.api.bodies import Answer, Routes, body, reply
-from cloud.api.services import Parts, Reason, SharedViewer, allow
+from cloud.api.services import Parts, Reason, Services, SharedViewer, allow
 from cloud.api.uploads import keep_upload
 from cloud.api.views.releases import attested_view, release_view
+from cloud.audit.log import AuditLog
 from cloud.loop.imports import describe, import_release
 from cloud.store.attestations import Attestations
 from cloud.store.releases import Releases
 from shared.api import Release, ReleaseRequest
 from shared.attested import Attested
-from shared.ids import check_digest
+from shared.ids import Digest, check_digest
 
 router = Routes(tags=["releases"])
 
@@ -32,6 +33,7 @@ async def put_blob(parts: Parts, by: Importer, digest: str, request: Request) ->
     wanted = check_digest(digest)
     if not await run_in_threadpool(parts.blobs.has, wanted):
         await keep_upload(parts.blobs, wanted, request.stream())
+        await run_in_threadpool(_note_blob, parts, wanted, by.actor)
     return Response(status_code=204)
 
 
@@ -73,3 +75,10 @@ def attestations(parts: Parts, _by: SharedViewer, release: str) -> Answer[list[A
     with parts.database.read() as connection:
         row = Releases(connection).get(release)
         return reply([attested_view(held) for held in Attestations(connection).of(row.id)])
+
+
+def _note_blob(parts: Services, digest: Digest, actor: str) -> None:
+    """The bytes are harmless until a release names them, but they fill a disk: say who sent them."""
+    with parts.database.write() as connection:
+        after = {"size": parts.blobs.size(digest)}
+        AuditLog(connection).add(at=parts.clock.now(), actor=actor, action="blob.put", subject=digest, after=after)
