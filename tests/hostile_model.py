@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import mmap
 import os
 import signal
@@ -115,12 +116,16 @@ class Attack:
 
     def __init__(self, data: bytes) -> None:
         self._name, _, self._argument = data.decode().partition(":")
+        self._runs = 0
         if self._name == "while loading":
             attack(*self._argument.split(" "))
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
-        if self._name != "while loading":
+        if self._name not in {"while loading", "later"}:
             attack(self._name, self._argument)
+        self._runs += 1
+        if self._name == "later" and self._runs > 3:  # after a warm-up and a first answer
+            return [np.zeros(json.loads(self._argument), np.float32)]
         return [np.zeros((len(batch), 2), np.float32)]
 
     def close(self) -> None:

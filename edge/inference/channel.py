@@ -115,7 +115,10 @@ class Arena:
             size = math.prod(shape) * dtype.itemsize
             if offset + size > start + SIDE or len(found) == MAX_TENSORS:
                 raise FaultError("the model's process answered more than fits")
-            found.append(np.ndarray(shape, dtype, self._map, offset))
+            try:
+                found.append(np.ndarray(shape, dtype, self._map, offset))
+            except (ValueError, OverflowError) as error:  # no elements, along axes that no array has
+                raise FaultError("the model's process answered an impossible shape") from error
             offset = _next(offset + size)
         return found
 

@@ -31,6 +31,17 @@ def check_outputs(outputs: list[Array], *, schema: Schema, batch: int) -> None:
     Raises:
         FaultError: they do not fit `schema` or are not finite.
     """
+    check_shapes(outputs, schema=schema, batch=batch)
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise FaultError("the model's outputs are not finite")
+
+
+def check_shapes(outputs: list[Array], *, schema: Schema, batch: int) -> None:
+    """Check that what reads answers can read these: a model that was fine in its trial may change its mind.
+
+    Raises:
+        FaultError: they do not fit `schema`.
+    """
     shapes = [list(output.shape) for output in outputs]
     labels = len(schema.labels)
     if schema.kind == "classification":
@@ -40,8 +51,6 @@ def check_outputs(outputs: list[Array], *, schema: Schema, batch: int) -> None:
         fits = anchors > 0 and shapes == [[batch, anchors, 4], [batch, anchors, labels]]
     if not fits:
         raise FaultError(f"outputs of shapes {shapes} do not fit a {schema.kind} over {labels} labels")
-    if not all(np.isfinite(output).all() for output in outputs):
-        raise FaultError("the model's outputs are not finite")
 
 
 def _ramp(schema: Schema, batch: int) -> NDArray[np.float32]:

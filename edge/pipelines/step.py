@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edge.drift.features import Features, features_for
 from edge.inference.host import Served
+from edge.inference.warmup import check_shapes
 from edge.pipelines.answer import Answer, Interpret
 from edge.pipelines.preprocess import normalise, stack
 from edge.pipelines.source import Sample
@@ -39,7 +40,9 @@ def infer(served: Served, samples: Sequence[Sample], interpret: Interpret) -> Ou
         return Outcome(release=release, samples=samples, answers=answers, features={}, fault="inputs do not fit")
     batch = stack([samples[index].x for index in fitting])
     try:
-        read = interpret(served.session.run(normalise(batch, schema)), schema)
+        outputs = served.session.run(normalise(batch, schema))
+        check_shapes(outputs, schema=schema, batch=len(batch))
+        read = interpret(outputs, schema)
     except FaultError as error:
         return Outcome(release=release, samples=samples, answers=answers, features={}, fault=str(error))
     for index, answer in zip(fitting, read, strict=True):

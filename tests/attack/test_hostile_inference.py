@@ -13,10 +13,15 @@ import numpy as np
 import pytest
 
 from edge.inference.confine import FILES, USER, WANTED, lacking
+from edge.inference.host import ModelHost
 from edge.inference.isolated import IsolatedSession
+from edge.pipelines.classify import classify
+from edge.pipelines.source import Sample
+from edge.pipelines.step import infer
 from shared.clock import SystemClock
 from shared.errors import FaultError
 from tests.hostile_model import attack, isolation
+from tests.models import SHAPE, place
 
 X = np.zeros((1, 6, 100), np.float32)
 ROOT = Path(__file__).parents[2]
@@ -141,6 +146,20 @@ def test_an_answer_in_another_form_ends_the_process(start: Start, what: str) -> 
     with pytest.raises(FaultError, match=r"in no known form|more than fits"):
         session.run(X)
     _gone(pid)
+
+
+@pytest.mark.parametrize("shape", ["[0]", "[1]", "[1, 9]", "[2, 2]", "[1, 2, 3]", "[]"])
+async def test_a_model_that_changes_its_mind_is_an_error_of_its_release_only(tmp_path: Path, shape: str) -> None:
+    host = ModelHost(IsolatedSession.loader(isolation(), clock=SystemClock(), random=Random(1)))
+    await host.activate("toy", *place(tmp_path, f"later:{shape}".encode()))
+    served = host.serving("toy")
+    assert served is not None
+    window = Sample(id="s:0", x=np.zeros(SHAPE, np.float32), at=0.0, ready=0.0)
+    assert infer(served, [window], classify).fault == ""
+    outcome = infer(served, [window], classify)
+    assert outcome.answers == [None]
+    assert "do not fit a classification" in outcome.fault
+    await host.close()
 
 
 def test_nothing_of_the_agents_environment_or_descriptors_is_there(
