@@ -144,14 +144,12 @@ async def play_revocation(world, stolen, honest, tmp_path, until):
         return spoke, listened, thief.connected
 
 
-async def test_a_revoked_device_is_silent_within_a_minute_and_stays_out(start, tmp_path, until, record_property):
+async def test_a_revoked_device_is_silent_within_a_minute_and_stays_out(start, tmp_path, until):
     world = await asyncio.to_thread(start)
     stolen, token = await asyncio.to_thread(joined, world, tmp_path / "stolen", "watch-1")
     honest, _ = await asyncio.to_thread(joined, world, tmp_path / "honest", "watch-2")
     spoke, listened, connected = await play_revocation(world, stolen, honest, tmp_path, until)
-    record_property("last_message_s", round(spoke, 3))
-    record_property("last_delivery_s", round(listened, 3))
-    record_property("tcp_session_kept", connected)
+    print(f"last message {spoke:.3f} s and last delivery {listened:.3f} s after the request; session kept: {connected}")
     assert spoke < SILENT_WITHIN_S
     assert listened < SILENT_WITHIN_S
     assert max(spoke, listened) < 7, "silent all along the wait, and not only at its end"
@@ -223,3 +221,37 @@ async def test_fifty_keys_with_one_token_over_https(start, tmp_path):
     outcomes = await asyncio.gather(*(asyncio.to_thread(attempt, number) for number in range(50)))
     assert [each for each in outcomes if isinstance(each, str)] == ["watch-1"]
     assert sum(isinstance(each, RefusedError) for each in outcomes) == 49
+
+
+async def test_a_cloned_key_is_found_and_shut_out_where_the_policy_says_so(start, tmp_path, until):
+    world = await asyncio.to_thread(lambda: start(devices_on_clone="revoke"))
+    identity, _ = await asyncio.to_thread(joined, world, tmp_path / "device", "watch-1")
+    honest, _ = await asyncio.to_thread(joined, world, tmp_path / "honest", "watch-2")
+
+    async def online(name, outbox):
+        """Be a device for long enough to be heard, and be gone again, as devices on the move are."""
+        bus = bus_of(name)
+        async with together(bus.run(), speak(bus, outbox, 0.1)):
+            before = outbox.ledger(Up.TELEMETRY).last
+            await until(lambda: _settled(outbox) > before, within_s=10)
+
+    for name, boxes in ((honest, [outbox_in(tmp_path / "honest-outbox")]), (identity, _two_outboxes(tmp_path))):
+        for turn in range(7):
+            await online(name, boxes[turn % len(boxes)])
+    device, other = map(world.client.device, ("watch-1", "watch-2"))
+    assert (device.state, "outboxes take turns" in device.alarm) == ("revoked", True)
+    assert (other.state, other.alarm) == ("enrolled", "")
+    await asyncio.sleep(1)
+    assert not await connects(identity)
+    kinds = [event.kind for event in await asyncio.to_thread(world.client.events)]
+    assert kinds.count("device.cloned") == kinds.count("device.revoked") == 1
+
+
+def _two_outboxes(directory):
+    return [outbox_in(directory / f"outbox-{number}") for number in range(2)]
+
+
+def _settled(outbox):
+    """The newest record that the coordinator has acknowledged."""
+    ledger = outbox.ledger(Up.TELEMETRY)
+    return ledger.last - ledger.pending
