@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,14 +24,17 @@ READY_S = 40.0
 class World:
     """Real processes on loopback; `stop` ends every one of them."""
 
-    def __init__(self, directory: Path, *, port_base: int = 0) -> None:
-        """Take a directory, emptied by `build`, and the first of three ports; 0 chooses free ones."""
+    def __init__(self, directory: Path, *, port_base: int = 0, env: Mapping[str, str] | None = None) -> None:
+        """Take a directory, emptied by `build`, the first of three ports, of which 0 chooses free ones, and what the
+        coordinator is told by its environment.
+        """
         self.directory = directory
         self.logs = directory / "logs"
         self.layout = Layout((directory / "coordinator").absolute())
         self.ports = list(range(port_base, port_base + 3)) if port_base else free_ports(3)
         self.agents: dict[str, Process] = {}
         self.specs: dict[str, AgentSpec] = {}
+        self._env = {"HINTERLAND_LOOP_EVERY_S": "0.5", **(env or {})}
         self._servers: list[Process] = []
         self._broker: Broker | None = None
         self._client: Client | None = None
@@ -76,9 +79,8 @@ class World:
         self._broker.start()
         coordinator = console_script("hinterland-coordinator")
         place = ["--dir", str(layout.directory)]
-        env = {"HINTERLAND_LOOP_EVERY_S": "0.5"}
         for name in ("superlink", "serve"):
-            server = Process(name, [*coordinator, name, *place], logs=self.logs, env=env)
+            server = Process(name, [*coordinator, name, *place], logs=self.logs, env=self._env)
             server.start()
             self._servers.append(server)
             self._record()

@@ -17,6 +17,7 @@ import pytest
 from simulations.broker import find_mosquitto
 from simulations.scenarios.attacks import broker_rights
 from simulations.scenarios.attacks.ground import FLEETS, TENANT, Ground
+from simulations.scenarios.attacks.issuer import Issuer
 from simulations.scenarios.attacks.play import FAMILIES, LEAST, carry_out
 from simulations.scenarios.attacks.row import Row, Threat
 from simulations.world.process import Process
@@ -39,7 +40,7 @@ def test_every_attack_is_refused_and_every_control_accepted(tmp_path: Path) -> N
     assert bad == []
     assert done.returncode == 0, done.stdout
     assert len(rows) >= LEAST
-    assert {row["threat"] for row in rows} >= {str(threat) for threat in Threat} - {str(Threat.JWT)}
+    assert {row["threat"] for row in rows} >= {str(threat) for threat in Threat}
     assert {row["family"] for row in rows} == set(FAMILIES)
     assert [identity for identity, count in Counter(row["id"] for row in rows).items() if count > 1] == []
     for row in rows:
@@ -66,7 +67,8 @@ def test_a_family_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def lawless(tmp_path: Path) -> Iterator[Ground]:
     """A world whose broker knows who everybody is, and lets everybody do everything."""
     world = World(tmp_path / "world")
-    ground = Ground(world)
+    issuer = Issuer(TENANT)
+    ground = Ground(world, issuer)
     broker = Process("lawless", [str(find_mosquitto()), "-c", str(tmp_path / "lawless.conf")], logs=tmp_path)
     try:
         world.build(tenant=TENANT, fleets=FLEETS)
@@ -83,6 +85,7 @@ def lawless(tmp_path: Path) -> Iterator[Ground]:
         yield ground
     finally:
         ground.close()
+        issuer.close()
         broker.stop()
         world.stop()
 

@@ -21,6 +21,7 @@ from shared.durable import write_atomic
 from shared.ids import DeviceId
 from shared.topics import ROOT, Up, tuf_all, up
 from simulations.scenarios.attacks import models
+from simulations.scenarios.attacks.issuer import Issuer
 from simulations.scenarios.attacks.session import Heard, Papers, Session, wait
 from simulations.scenarios.attacks.words import statuses_in
 from simulations.world.agents import AgentSpec, Replay, agent_process, write_settings
@@ -40,8 +41,9 @@ TELEMETRY_S = 0.5
 class Ground:
     """Everything shared; each family makes its own devices."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, world: World, issuer: Issuer) -> None:
+        """Take a world that is not built yet, and an issuer of operators' tokens that it will be told to believe."""
+        self.world, self.issuer = world, issuer
         self.blobs: dict[str, bytes] = {}
         """Digest → bytes of every file that was sent to the coordinator."""
 

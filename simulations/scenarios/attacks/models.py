@@ -7,6 +7,7 @@ import pickle
 import tarfile
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -108,6 +109,7 @@ def pickled(canary: Path) -> bytes:
     return pickle.dumps(_Payload(canary))
 
 
+@cache
 def bomb() -> bytes:
     """256 MiB of zeros in 256 KiB, as an archive."""
     packer = zlib.compressobj(9, wbits=31)

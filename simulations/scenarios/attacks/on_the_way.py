@@ -135,6 +135,7 @@ def _showing(middle: Middle, change: Change, *, next_one: bool) -> Callable[[], 
 
 
 def _chunks(ground: Ground) -> Iterator[tuple[str, Threat, str, Alter]]:
+    bomb = models.bomb()
     noise = Random(5).randbytes(64 << 10)  # noqa: S311  bytes, no secret
     other = models.honest(4242)
     yield (
@@ -166,7 +167,7 @@ def _chunks(ground: Ground) -> Iterator[tuple[str, Threat, str, Alter]]:
         "bomb-chunk",
         Threat.BOMB,
         "sent an archive of 256 MiB of zeros as every chunk",
-        lambda _d, _i, _data: models.bomb(),
+        lambda _d, _i, _data: bomb,
     )
 
 

@@ -23,6 +23,7 @@ from simulations.scenarios.attacks import (
     leaks,
     models,
     on_the_way,
+    people,
     replayed,
     reports,
     slots,
@@ -32,6 +33,7 @@ from simulations.scenarios.attacks import (
     updates,
 )
 from simulations.scenarios.attacks.ground import CALM, FLEETS, HONEST, TENANT, YARD, Ground
+from simulations.scenarios.attacks.issuer import Issuer
 from simulations.scenarios.attacks.row import Attack, AttackReport, Row, Seen
 from simulations.world import leftovers
 from simulations.world.world import World
@@ -56,6 +58,7 @@ LANES: Sequence[Mapping[str, Family]] = (
         "reports": reports.attacks,
         "devices": stolen_devices.attacks,
         "api": at_the_api.attacks,
+        "people": people.attacks,
         "floods": floods.attacks,
     },
 )
@@ -65,6 +68,10 @@ LAST: Mapping[str, Family] = {"leaks": leaks.attacks}
 """Played when all others are over."""
 
 FAMILIES: Mapping[str, Family] = {**LANES[0], **LANES[1], **LAST}
+
+PATIENT = {f"HINTERLAND_ACCESS_{name}_PER_MINUTE": "1000000" for name in ("FAILURES", "STRANGERS")}
+"""All attackers here share one address, with each other and with the honest operator: a coordinator that stopped
+listening to it after 60 failures would refuse everything that follows for that reason alone."""
 
 LEAST = 60
 """Rows of the whole set; fewer mean that families were lost."""
@@ -83,8 +90,9 @@ def play(*, state: Path, report: Path, only: str, port_base: int, console: Conso
         raise RefusedError(f"there is no family {only!r} of attacks", hint=f"Choose one of {', '.join(FAMILIES)}.")
     began, rows = time.time(), list[Row]()
     with leftovers.sole_use(state):
-        world = World((state / "attacks").absolute(), port_base=port_base)
-        ground = Ground(world)
+        issuer = Issuer(TENANT)
+        world = World((state / "attacks").absolute(), port_base=port_base, env={**issuer.environment(), **PATIENT})
+        ground = Ground(world, issuer)
         try:
             with console.status("servers: broker, coordinator, SuperLink"):
                 begin(ground)
@@ -93,6 +101,7 @@ def play(*, state: Path, report: Path, only: str, port_base: int, console: Conso
                 console.print(line(row), soft_wrap=True, highlight=False)
         finally:
             ground.close()
+            issuer.close()
             for agent in world.agents.values():
                 agent.kill()
             world.stop()

@@ -64,7 +64,7 @@ def _serve_once(ground: Ground, devices: list[str]) -> None:
 def _edits(ground: Ground) -> Iterator[tuple[str, str, Edit]]:
     yield "altered", "flipped a bit of the model file", _flip
     yield "replaced", "put another model, sealed with a seal of its own, into the slot", _replace
-    yield "added", "added a file beside the model", lambda slot: (slot / "extra.onnx.data").write_bytes(b"x") and None
+    yield "added", "added a file beside the model", _add
     yield "removed", "removed the manifest from the slot", lambda slot: (slot / "manifest.json").unlink()
     yield "symlinked", "put a link to another file in the model's place", lambda slot: _link(ground, slot)
     yield "hard-linked", "gave the model file a second name outside the slot", _hard_link
@@ -74,6 +74,10 @@ def _edits(ground: Ground) -> Iterator[tuple[str, str, Edit]]:
 def _flip(slot: Path) -> None:
     path = slot / FILE
     path.write_bytes(flipped(path.read_bytes()))
+
+
+def _add(slot: Path) -> None:
+    (slot / "extra.onnx.data").write_bytes(b"x")
 
 
 def _replace(slot: Path) -> None:

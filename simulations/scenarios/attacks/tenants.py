@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cloud.access.keys import new_key
 from cloud.layout import Layout
 from edge.identity import Identity, enrol
 from edge.identity.keys import certificate_request, ensure_key, sign
@@ -24,7 +25,7 @@ from simulations.scenarios.attacks.session import Papers, Session
 from simulations.world.ports import LOOPBACK, answers, free_ports
 from simulations.world.process import Process, console_script
 
-TENANT = "rival"
+TENANT, GUESSES = "rival", 80
 
 
 class Rival:
@@ -117,6 +118,28 @@ def _rows(ground: Ground, rival: Rival, middle: Middle) -> Iterator[tuple[str, s
         "what our coordinator signs next: fetched, tried and served",
         lambda: _files(rival, middle),
     )
+    yield (
+        "guessing",
+        f"tried {GUESSES} made-up keys at the other tenant's coordinator, which has the limits of its installation",
+        "a key of ours at our own coordinator: let in",
+        lambda: _guess(ground, rival),
+    )
+
+
+def _guess(ground: Ground, rival: Rival) -> Seen:
+    answers = []
+    for _ in range(GUESSES):
+        with _client(rival, new_key()) as http:
+            answers.append(http.get("/devices"))
+    limited = [each for each in answers if each.status_code == httpx.codes.TOO_MANY_REQUESTS]
+    with ground.http(key=ground.key) as http:
+        honest = http.get("/devices")
+    return Seen(
+        refused=bool(limited) and not any(each.is_success for each in answers),
+        error=limited[0].text if limited else answers[-1].text,
+        observed=f"{len(limited)} of {GUESSES} were not even looked at",
+        accepted=honest.is_success,
+    )
 
 
 def _keys(ground: Ground, rival: Rival) -> Seen:
@@ -137,7 +160,7 @@ def _other_way(ground: Ground, rival: Rival) -> Seen:
 
 
 def _matrix(refusals: list[httpx.Response], honest: list[httpx.Response]) -> Seen:
-    closed = [each for each in refusals if each.status_code in (401, 403)]
+    closed = [each for each in refusals if each.status_code in (401, 403, 429)]
     return Seen(
         refused=len(closed) == len(refusals) > 10,
         error=refusals[0].text,

@@ -29,8 +29,10 @@ def attacks(ground: Ground) -> Iterator[Attack]:
     """One run with a liar for each lie."""
     trainers = [Trainer(ground, device, seed=number) for number, device in enumerate(HONEST)]
     liars = {name: Liar(ground, f"liar-{name}", lie) for name, _, lie in _lies()}
-    for each in (*trainers, *liars.values()):
-        each.start()
+    for liar in liars.values():
+        liar.start()
+    for trainer in trainers:
+        trainer.start()
     for trainer in trainers:
         trainer.wait()
     wait(lambda: _registered(ground, [*HONEST, *(each.device for each in liars.values())]), what="all nodes")
