@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import shared  # noqa: F401  first: it switches ONNX Runtime's telemetry off, which is read when that is imported
+
 if TYPE_CHECKING:
     from cloud.devices.broker import Grant
     from simulations.broker import Broker
