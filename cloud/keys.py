@@ -137,7 +137,7 @@ def change_passphrase(settings: Settings, fresh: Path) -> list[Path]:
     if settings.secrets.passphrase_file.startswith(REFERENCE):
         raise RefusedError(
             "the passphrase is in a Vault, and only its own people change it there",
-            hint="For this command, give it as a file: HINTERLAND_SECRETS_PASSPHRASE_FILE; then write the new one there.",
+            hint="For this command give it as a file (HINTERLAND_SECRETS_PASSPHRASE_FILE); then write the new there.",
         )
     if not held:
         raise RefusedError(f"there is no new passphrase in {fresh}", hint="Write 128 random bits there, mode 0600.")

@@ -19,9 +19,6 @@ from shared.errors import RefusedError
 from shared.ids import fleet_id, tenant_id
 
 PREFIX = "HINTERLAND_"
-LISTS = frozenset({"fleets", "algorithms"})
-"""Fields that the environment gives separated by commas."""
-
 DEFAULT_DIRECTORY = "/var/lib/hinterland-coordinator"
 
 Kept = Literal["file", "vault", "pkcs11"]
@@ -348,5 +345,5 @@ def _overlay(merged: dict[str, dict[str, Any]], group: msgspec.structs.FieldInfo
     for field in msgspec.structs.fields(group.type):
         text = environ.get(f"{PREFIX}{group.name}_{field.name}".upper())
         if text is not None:
-            value = text.split(",") if field.name in LISTS else text
+            value = text.split(",") if field.type == list[str] else text
             merged.setdefault(group.name, {})[field.name] = value

@@ -22,7 +22,8 @@ CONFIG = """
 storage "raft" {{ path = "{data}"
   node_id = "one" }}
 listener "tcp" {{ address = "127.0.0.1:{port}"
-  tls_disable = true }}
+  tls_disable = true
+  max_request_json_strings = 100000 }}
 api_addr = "http://127.0.0.1:{port}"
 cluster_addr = "http://127.0.0.1:{cluster}"
 """
