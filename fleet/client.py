@@ -6,11 +6,13 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from shared import api
+from shared.access import REASON_HEADER, Key, KeyIssued, KeyRequest, Verdict, Whoami
 from shared.attested import Attested
 from shared.audit import AuditRow, Witness
 from shared.bundle import Schema
@@ -63,11 +65,32 @@ class Client:
         """Whether the coordinator can do its part."""
         return self._get("/health", api.Health)
 
+    def whoami(self) -> Whoami:
+        """Whom our credential names."""
+        return self._get("/whoami", Whoami)
+
+    def keys(self) -> list[Key]:
+        """Every API key, without the keys."""
+        return self._get("/keys", list[Key])
+
+    def create_key(self, request: KeyRequest) -> KeyIssued:
+        """Make an API key; it is shown once."""
+        return self._send("POST", "/keys", request, KeyIssued)
+
+    def revoke_key(self, name: str, *, reason: str) -> Key:
+        """Take an API key out of use."""
+        return self._send("POST", f"/keys/{name}/revoke", api.Revocation(reason=reason), Key)
+
+    def vote(self, release: str, *, digest: str, approved: bool, reason: str) -> api.Release:
+        """Approve or reject the manifest with `digest`."""
+        word = "approve" if approved else "reject"
+        return self._send("POST", f"/releases/{release}/{word}", Verdict(digest=digest, reason=reason), api.Release)
+
     def create_token(
-        self, *, device: str = "", fleet: str = "", ttl_s: float = 86_400.0, key_sha256: str = ""
+        self, *, device: str = "", fleet: str = "", ttl_s: float = 86_400.0, key_sha256: str = "", reason: str = ""
     ) -> api.TokenIssued:
         """Make an enrolment token; it is shown once."""
-        request = api.TokenRequest(device=device, fleet=fleet, ttl_s=ttl_s, key_sha256=key_sha256)
+        request = api.TokenRequest(device=device, fleet=fleet, ttl_s=ttl_s, key_sha256=key_sha256, reason=reason)
         return self._send("POST", "/tokens", request, api.TokenIssued)
 
     def devices(self) -> list[api.Device]:
@@ -90,9 +113,9 @@ class Client:
         """Every model line."""
         return self._get("/models", list[api.Line])
 
-    def apply_model(self, document: Mapping[str, Any]) -> api.Line:
+    def apply_model(self, document: Mapping[str, Any], *, reason: str = "") -> api.Line:
         """Create or replace the model line that `document` names."""
-        return self._send("PUT", f"/models/{document.get('name', '')}", dict(document), api.Line)
+        return self._send("PUT", f"/models/{document.get('name', '')}", dict(document), api.Line, reason=reason)
 
     def start_run(self, request: api.RunRequest) -> api.Run:
         """Queue a federated run."""
@@ -189,8 +212,8 @@ class Client:
     def _get(self, path: str, kind: type[T], *, params: Mapping[str, str | int] | None = None) -> T:
         return _decode(self._call("GET", path, params=params), kind)
 
-    def _send(self, method: str, path: str, document: object, kind: type[T]) -> T:
-        headers = {"content-type": "application/json"}
+    def _send(self, method: str, path: str, document: object, kind: type[T], *, reason: str = "") -> T:
+        headers = {"content-type": "application/json"} | ({REASON_HEADER: quote(reason)} if reason else {})
         return _decode(self._call(method, path, content=msgspec.json.encode(document), headers=headers), kind)
 
     def _call(

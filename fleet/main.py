@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from fleet.commands.approvals import approve, reject
 from fleet.commands.audit import audit_app
 from fleet.commands.devices import device_app, devices, token_app
 from fleet.commands.insight import drift, events, status, telemetry
+from fleet.commands.keys import keys_app, whoami
 from fleet.commands.models import models_app, releases_app, rollouts_app
 from fleet.commands.runs import runs_app
 from fleet.commands.tap import tap
@@ -51,8 +53,13 @@ def choose(
     context.obj = Choice(profile=profile, url=url, ca=ca, key=key)
 
 
-for command in (status, devices, drift, telemetry, events, tap):
+for command in (status, whoami, devices, drift, telemetry, events, tap):
     app.command()(command)
+for decision in (approve, reject):
+    releases_app.command(epilog=f"Example: hinterland releases {decision.__name__} activity-2 --reason 'looked at it'")(
+        decision
+    )
+app.add_typer(keys_app, name="keys")
 app.add_typer(device_app, name="device")
 app.add_typer(token_app, name="token")
 app.add_typer(models_app, name="models")

@@ -18,6 +18,7 @@ from fleet.client import Client
 from fleet.profile import Choice, Profile, choose
 from shared.errors import HinterlandError
 
+Why = Annotated[str, typer.Option("--reason", help="For the audit log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 
 

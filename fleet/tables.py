@@ -8,6 +8,7 @@ from datetime import datetime
 from rich.table import Table
 
 from shared import api
+from shared.access import Key
 from shared.attested import Attested, Statement, statement
 from shared.clock import utc
 
@@ -104,12 +105,29 @@ def releases(found: Sequence[api.Release]) -> Table:
             f"{variant.size:,}",
             variant.digest[:12],
             release.run or "imported",
-            moment(release.published_at),
+            moment(release.published_at) or release.approval,
         )
         for release in found
         for variant in release.variants
     ]
     return table("Releases", ("release", "variant", "bytes", "digest", "from", "published"), rows)
+
+
+def keys(found: Sequence[Key]) -> Table:
+    """One line a key."""
+    rows = [
+        (
+            key.name,
+            ", ".join(key.roles),
+            ", ".join(key.fleets),
+            "revoked" if key.revoked_at else "",
+            moment(key.created_at),
+            moment(key.expires_at),
+            moment(key.used_at),
+        )
+        for key in found
+    ]
+    return table("API keys", ("name", "roles", "fleets", "", "made", "expires", "last used"), rows)
 
 
 def attestations(release: str, found: Sequence[Attested]) -> Table:

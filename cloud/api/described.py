@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,11 +20,16 @@ FILE = "application/octet-stream"
 PLACE = "#/components/schemas/{name}"
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """What `/openapi.json` says."""
+def describe(app: FastAPI, routes: Sequence[APIRoute], *, prefix: str) -> dict[str, Any]:
+    """What `/openapi.json` says.
+
+    Args:
+        app: what they are included in.
+        routes: every route that does something.
+        prefix: of all their paths.
+    """
     if app.openapi_schema is not None:
         return app.openapi_schema
-    routes = list(api_routes(app))
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     kinds = [Problem, *(kind for route in routes for kind in _kinds(route))]
     (_, *shapes), parts = msgspec.json.schema_components(kinds, ref_template=PLACE)
@@ -32,14 +37,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     document.setdefault("components", {})["schemas"] = dict(sorted(parts.items()))
     for route in routes:
         for method in route.methods or ():
-            _complete(document["paths"][route.path_format][method.lower()], route, named)
+            _complete(document["paths"][prefix + route.path_format][method.lower()], route, named)
     app.openapi_schema = document
     return document
-
-
-def api_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Every route that does something."""
-    return (route for route in app.routes if isinstance(route, APIRoute))
 
 
 def _complete(operation: dict[str, Any], route: APIRoute, shapes: Iterator[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fleet import tables
-from fleet.session import Json, connected, show
+from fleet.session import Json, Why, connected, show
 
 device_app = typer.Typer(no_args_is_help=True, help="One device.")
 token_app = typer.Typer(no_args_is_help=True, help="Enrolment tokens.")
@@ -61,11 +61,14 @@ def create(  # noqa: PLR0917  typer makes options of them, which have names
     key_sha256: Annotated[
         str, typer.Option(help="Only this key may use it: what `hinterland-agent key` prints on the device.")
     ] = "",
+    reason: Why = "",
     as_json: Json = False,
 ) -> None:
     """Make a token that lets one device enrol, once. It is shown here and never again."""
     with connected(context) as client:
-        issued = client.create_token(device=device, fleet=fleet, ttl_s=hours * 3600, key_sha256=key_sha256)
+        issued = client.create_token(
+            device=device, fleet=fleet, ttl_s=hours * 3600, key_sha256=key_sha256, reason=reason
+        )
         show(issued, [], as_json=as_json)
         if not as_json:
             typer.echo(issued.token)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fleet import tables
-from fleet.session import Json, connected, one_line, print_json, show
+from fleet.session import Json, Why, connected, one_line, print_json, show
 from shared.api import RolloutRequest
 from shared.attested import Attested
 from shared.errors import RefusedError
@@ -39,13 +39,14 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 def apply(
     context: typer.Context,
     file: Annotated[Path, typer.Option("-f", "--file", help="TOML or JSON document of the line.")],
+    reason: Why = "",
     as_json: Json = False,
 ) -> None:
     """Create or replace a model line."""
     with one_line():
         document = read_document(file)
     with connected(context) as client:
-        line = client.apply_model(document)
+        line = client.apply_model(document, reason=reason)
         if as_json:
             print_json(line)
         else:

@@ -49,6 +49,12 @@ def added(monkeypatch):
         ["audit", "verify"],
         ["token", "create"],
         ["models"],
+        ["whoami"],
+        ["keys", "list"],
+        ["keys", "create", "ann", "--role", "viewer"],
+        ["keys", "revoke", "ann", "--reason", "left"],
+        ["releases", "approve", "activity-1", "--reason", "good"],
+        ["releases", "reject", "activity-1", "--reason", "bad"],
     ],
 )
 def test_without_a_coordinator_every_command_fails_in_one_line_with_a_remedy(command):
