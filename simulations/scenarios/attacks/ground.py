@@ -126,11 +126,12 @@ class Ground:
         body = {"model": model, "schema": schema, "files": [file], "reason": "attacks"}
         return str(self.post("/releases", body).json()["id"])
 
-    def roll_out(self, release: str, *, fleet: str) -> None:
-        """Ask the coordinator to bring a release to a fleet, all at once."""
-        self.client.start_rollout(
-            api.RolloutRequest(release=release, fleet=fleet, canaries=[], waves=[1.0], soak_s=0.0, deadline_s=300.0)
+    def roll_out(self, release: str, *, fleet: str, first: Sequence[str] = ()) -> None:
+        """Ask the coordinator to bring a release to a fleet, to `first` at once and then to all others."""
+        request = api.RolloutRequest(
+            release=release, fleet=fleet, canaries=list(first), waves=[1.0], soak_s=0.0, deadline_s=300.0
         )
+        self.client.start_rollout(request)
 
     def signed_files(self) -> dict[str, bytes]:
         """The tenant's signed files as the honest broker holds them, by name."""

@@ -113,7 +113,7 @@ class Middle:
         self._seed += 1
         ground = self.ground
         release = ground.release(self.model, data or models.honest(self._seed), **import_as)
-        ground.roll_out(release, fleet=MITM)
+        ground.roll_out(release, fleet=MITM, first=[self.victim])
         wait(
             lambda: wanted_in(ground.signed_files(), MITM, self.victim).get(self.model) == release,
             what=f"the coordinator's signature on {release}",

@@ -51,7 +51,7 @@ def _serve_once(ground: Ground, devices: list[str]) -> None:
     """Have the first device fetch the release, and give the others what it then has on its disk."""
     identities = [ground.enrol(device, fleet=SICK) for device in devices]
     release = ground.release(LINE, models.honest(77))
-    ground.roll_out(release, fleet=SICK)
+    ground.roll_out(release, fleet=SICK, first=devices[:1])
     agent = ground.agent(devices[0])
     agent.start()
     ground.wait_status(devices[0], "active", release=release, within_s=30)

@@ -28,7 +28,7 @@ def attacks(ground: Ground) -> Iterator[Attack]:
 
     for device in (STOLEN, CLONED):
         ground.enrol(device, fleet=GUESTS)
-    ground.roll_out(ground.release(LINE, models.honest(31)), fleet=GUESTS)
+    ground.roll_out(ground.release(LINE, models.honest(31)), fleet=GUESTS, first=[STOLEN, CLONED])
     agents = {device: ground.agent(device, model=LINE) for device in (STOLEN, CLONED)}
     for agent in agents.values():
         agent.start()
