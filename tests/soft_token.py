@@ -42,7 +42,8 @@ class SoftToken:
         """Another token; its slot."""
         command = find("softhsm2-util", home=Path(sys.prefix))
         assert command is not None, "softhsm2 is not installed: run `make setup`"
-        argv = [str(command), "--init-token", "--free", "--label", label, "--so-pin", "567890", "--pin", self.pin]
+        token = ["--init-token", "--free", "--label", label, "--so-pin", "567890", "--pin", self.pin]
+        argv = [str(command), "--module", str(self.module), *token]  # unpacked without root, it is not where it looks
         said = subprocess.run(argv, env=self.environment, check=True, capture_output=True, text=True).stdout
         found = re.search(r"slot (\d+)", said)
         assert found, said
