@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import Metadata, MetaFile, TargetFile, Targets
 
 from cloud.layout import Layout
 from cloud.release.keys import FileKeys
 from cloud.release.sealed import Sealer
-from shared.bundle import FleetDesired, Release, encode
+from shared.bundle import FleetDesired, Release, decode_release, encode, split
 from shared.ids import sha256
 from shared.trust.admission import custom
 from shared.trust.names import desired_path, fleet_role, manifest_path, variant_path
@@ -85,11 +86,12 @@ class Forger:
         self.files[stored(path, data)] = data
 
 
+def manifest_of(files: Mapping[str, bytes], release: str) -> Release:
+    """A release's manifest among signed files."""
+    return decode_release(next(data for name, data in files.items() if name.startswith(f"targets/releases/{release}/")))
+
+
 def forged_release(model: str, counter: int, data: bytes, template: Release) -> Release:
     """What the attacker would like to be run, in an honest release's clothes."""
-    import msgspec
-
-    from shared.bundle import split
-
     variant = msgspec.structs.replace(template.variants[0], digest=sha256(data), size=len(data), chunks=split(data))
     return msgspec.structs.replace(template, id=f"{model}-{counter}", model=model, counter=counter, variants=[variant])

@@ -13,6 +13,7 @@ from rich.console import Console
 from shared.errors import HinterlandError, RefusedError
 from simulations.report.attacks import keep, line, summary
 from simulations.scenarios.attacks import (
+    all_keys,
     at_the_api,
     broker_rights,
     denial,
@@ -45,6 +46,7 @@ LANES: Sequence[Mapping[str, Family]] = (
         "way": on_the_way.attacks,
         "time": replayed.attacks,
         "keys": stolen_keys.attacks,
+        "all": all_keys.attacks,
         "tenants": tenants.attacks,
         "audit": denial.attacks,
     },

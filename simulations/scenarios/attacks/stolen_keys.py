@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from shared.bundle import FleetDesired, Release, decode_release
+from shared.bundle import FleetDesired, Release
 from simulations.scenarios.attacks import models
-from simulations.scenarios.attacks.forging import Forger, forged_release
+from simulations.scenarios.attacks.forging import Forger, forged_release, manifest_of
 from simulations.scenarios.attacks.ground import MITM, YARD, Ground
 from simulations.scenarios.attacks.middle import MODEL, Files, Middle, newest, settled
 from simulations.scenarios.attacks.row import Attack, Seen, Threat
@@ -164,16 +164,11 @@ def _forging(middle: Middle, stolen: tuple[str, ...], forge: Forgery, *, first: 
 
 def _evil(middle: Middle, honest: Files, release: str) -> Release:
     """The release an attacker would ship: the next counter, bytes of its own, which it could even deliver."""
-    template = _manifest(honest, release)
+    template = manifest_of(honest, release)
     data = models.honest(int(time.time() * 1000) % 1_000_000)
     evil = forged_release(MODEL, template.counter + 1, data, template)
     middle.ground.blobs[evil.variants[0].digest] = data
     return evil
-
-
-def _manifest(files: Files, release: str) -> Release:
-    name = next(name for name in files if name.startswith(f"targets/releases/{release}/"))
-    return decode_release(files[name])
 
 
 def _release_by(role: str) -> Forgery:
