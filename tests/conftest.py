@@ -31,6 +31,14 @@ Until = Callable[..., Awaitable[None]]
 Running = Callable[..., AbstractAsyncContextManager[None]]
 
 
+@pytest.fixture(autouse=True)
+def file_rights() -> Iterator[None]:
+    """Commands of ours that a test calls in this process narrow the rights of new files; the next test wants its own."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def until() -> Until:
     """Wait for a condition, and fail when it does not come true."""
