@@ -33,7 +33,7 @@ Running = Callable[..., AbstractAsyncContextManager[None]]
 
 @pytest.fixture(autouse=True)
 def file_rights() -> Iterator[None]:
-    """Commands of ours that a test calls in this process narrow the rights of new files; the next test wants its own."""
+    """Commands of ours, called in this process, narrow the rights of new files; the next test wants its own."""
     before = os.umask(0o022)
     yield
     os.umask(before)
