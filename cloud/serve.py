@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 STOP_S = 1.5
 """Longest time from a signal to the end; state on disk is right at any moment, so waiting longer buys nothing."""
 
+MAX_CONNECTIONS = 1000
+"""Beyond which a caller is told to come back: slow ones cost a descriptor each, and must not take all of them."""
+
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -88,10 +91,17 @@ async def _serve(coordinator: Coordinator, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         lifespan="off",
+        ws="none",
+        http="h11",  # bounds a request's head, which httptools does not
+        h11_max_incomplete_event_size=64 << 10,  # a token of 16 KiB fits, with room
+        timeout_keep_alive=5,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=1,
     )
     config.load()
-    tls = LiveContext(cast(ssl.SSLContext, config.ssl), certificate=layout.certificate("api"), key=layout.key("api"))
+    context = cast(ssl.SSLContext, config.ssl)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    tls = LiveContext(context, certificate=layout.certificate("api"), key=layout.key("api"))
     api = _Server(config)
     log.info("serving %s", coordinator.settings.url)
     try:
