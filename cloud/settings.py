@@ -125,8 +125,9 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     strangers_per_minute: int = 600
     """Requests of one address without a credential: enrolment, renewal, rescue; sites share an address."""
 
-    failures_per_minute: int = 60
-    """Wrong credentials of one address, after which it is not listened to."""
+    failures_per_minute: int = 300
+    """Wrong credentials of one address, after which keys from there that were not proven before are not looked at;
+    each costs 20 ms of a processor."""
 
 
 class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

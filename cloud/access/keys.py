@@ -155,8 +155,23 @@ class KeyDesk:
                 ApiKeys(connection).used(found.digest, at=at)
         return Principal(found.name, self._tenant, tuple(found.roles), tuple(found.fleets))
 
+    def remembers(self, key: str) -> bool:
+        """Whether a key was proven in this process or needs no slow hash; it may have been revoked since."""
+        form = _FORM.fullmatch(key)
+        if form is None:
+            return True
+        with self._database.read() as connection:
+            found = ApiKeys(connection).find(sha256(form.group(1).encode()))
+        if found is None:
+            return False
+        with self._lock:
+            return self._mac(key, found.hash) in self._proven
+
+    def _mac(self, key: str, kept: str) -> bytes:
+        return hmac.digest(self._secret, f"{kept}\0{key}".encode(), hashlib.sha256)
+
     def _prove(self, key: str, kept: str, secret: str) -> bool:
-        mac = hmac.digest(self._secret, f"{kept}\0{key}".encode(), hashlib.sha256)
+        mac = self._mac(key, kept)
         with self._lock:
             if mac in self._proven:
                 self._proven.move_to_end(mac)

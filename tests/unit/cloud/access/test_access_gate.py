@@ -3,11 +3,13 @@
 import pytest
 
 from cloud.access.gate import TOLD_S, open_gate
-from cloud.access.keys import create
+from cloud.access.keys import create, new_key
 from cloud.access.principal import TooManyError, UnauthenticatedError
 from cloud.audit.log import AuditLog
 from cloud.settings import AccessSettings
 from shared.clock import VirtualClock
+
+WRONG = new_key()
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def gate(database, clock, tmp_path):
 def fail(gate, times, address="192.0.2.1"):
     for _ in range(times):
         with pytest.raises(UnauthenticatedError):
-            gate.principal("hlk_wrong", address=address)
+            gate.principal(WRONG, address=address)
 
 
 def test_a_principal_that_asks_too_often_waits(gate, database):
@@ -37,12 +39,15 @@ def test_a_principal_that_asks_too_often_waits(gate, database):
     assert gate.principal(other, address="192.0.2.1").name == "bob"
 
 
-def test_an_address_with_too_many_wrong_keys_is_not_listened_to(gate, database):
-    key = create(database, "ann", at=1.0)
+def test_new_keys_of_an_address_with_too_many_wrong_ones_are_not_looked_at(gate, database):
+    known, fresh = create(database, "ann", at=1.0), create(database, "bob", at=1.0)
+    gate.principal(known, address="192.0.2.1")
     fail(gate, 4)
-    with pytest.raises(TooManyError):
-        gate.principal(key, address="192.0.2.1")
-    assert gate.principal(key, address="192.0.2.2").name == "ann"
+    for key in (WRONG, fresh):
+        with pytest.raises(TooManyError):
+            gate.principal(key, address="192.0.2.1")
+    assert gate.principal(known, address="192.0.2.1").name == "ann"  # who shares the address has not failed
+    assert gate.principal(fresh, address="192.0.2.2").name == "bob"
 
 
 def test_strangers_are_counted_by_address(gate):
@@ -61,4 +66,4 @@ def test_failures_are_one_row_a_minute_with_their_number(gate, database, clock):
     with database.read() as connection:
         rows = [row for row in AuditLog(connection).rows() if row.action == "access.refuse"]
     assert [row.after for row in rows] == [{"since the last row": 1}, {"since the last row": 30}]
-    assert "hlk_wrong" not in str(rows)
+    assert WRONG not in str(rows)
