@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -152,6 +153,8 @@ class Attempt:
         await self._parts.trust.remember(fact.release)
         await asyncio.to_thread(self._slots.commit, slot)
         await self._finish(Event.COMMITTED, failures=0)
+        with suppress(FaultError):  # the old bytes wait for the next staging, then
+            await asyncio.to_thread(self._slots.tidy)
 
     async def _end(self, event: Event, error: HinterlandError) -> None:
         log.warning("%s: %s: %s", self._release.id, event, error)

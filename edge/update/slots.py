@@ -4,6 +4,7 @@
 <models>/<model>/B/
 <models>/<model>/active    `A` or `B`
 <models>/<model>/incoming/ a variant as it is downloaded
+<models>/<model>/outgoing/ what a slot held before; a large file takes a while to free, so that waits for `tidy`
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Slots:
     def __init__(self, models: Path, model: str) -> None:
         self._directory = models / check_name(model, kind="model name")
         self._pointer = self._directory / "active"
+        self._outgoing = self._directory / "outgoing"
 
     @staticmethod
     def models(models: Path) -> list[str]:
@@ -88,7 +90,7 @@ class Slots:
         slot = self.idle()
         directory = self._directory / slot
         try:
-            _remove(directory)
+            self._put_out(directory)
             make_directory(directory)
             file.replace(directory / variant.name)
             sync_directory(file.parent)
@@ -103,6 +105,24 @@ class Slots:
             FaultError: the disk failed; the pointer is as it was.
         """
         write_atomic(self._pointer, slot.encode())
+
+    def tidy(self) -> None:
+        """Free what staging has put out; after a crash in between, the next staging does it.
+
+        Raises:
+            FaultError: the disk failed.
+        """
+        try:
+            _remove(self._outgoing)
+        except OSError as error:
+            raise _fault(self._outgoing, error) from error
+
+    def _put_out(self, slot: Path) -> None:
+        _remove(self._outgoing)
+        if slot.is_symlink() or not slot.is_dir():
+            _remove(slot)
+        else:
+            slot.rename(self._outgoing)
 
 
 def _remove(path: Path) -> None:

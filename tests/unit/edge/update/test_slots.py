@@ -55,6 +55,20 @@ def test_staging_and_committing_alternate(slots, tmp_path):
     assert Slots.models(tmp_path) == ["activity"]
 
 
+def test_what_a_slot_held_is_gone_once_it_is_tidied_or_filled_again(slots, tmp_path):
+    for counter in (1, 2, 3):
+        slots.commit(stage(slots, DATA + bytes([counter]), counter)[0])
+    outgoing = tmp_path / "activity" / "outgoing"
+    assert (outgoing / "cpu.onnx").read_bytes() == DATA + b"\1"
+    assert slots.candidates() == ["A", "B"]
+    stage(slots, DATA, 4)
+    assert (outgoing / "cpu.onnx").read_bytes() == DATA + b"\2"
+    slots.tidy()
+    slots.tidy()
+    assert not outgoing.exists()
+    assert slots.inspect("A", keys={}).release.counter == 3
+
+
 def test_staging_leaves_the_active_slot_alone(slots):
     slots.commit(stage(slots, DATA)[0])
     with pytest.raises(TrustError):
