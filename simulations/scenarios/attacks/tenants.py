@@ -25,7 +25,9 @@ from simulations.scenarios.attacks.session import Papers, Session
 from simulations.world.ports import LOOPBACK, answers, free_ports
 from simulations.world.process import Process, console_script
 
-TENANT, GUESSES = "rival", 80
+TENANT = "rival"
+GUESSES = 320
+"""More than `[access] failures_per_minute` allows one address by default."""
 
 
 class Rival:
@@ -127,10 +129,9 @@ def _rows(ground: Ground, rival: Rival, middle: Middle) -> Iterator[tuple[str, s
 
 
 def _guess(ground: Ground, rival: Rival) -> Seen:
-    answers = []
-    for _ in range(GUESSES):
-        with _client(rival, new_key()) as http:
-            answers.append(http.get("/devices"))
+    with _client(rival, new_key()) as http:
+        guesses = [{"authorization": f"Bearer {new_key()}"} for _ in range(GUESSES)]
+        answers = [http.get("/devices", headers=guess) for guess in guesses]
     limited = [each for each in answers if each.status_code == httpx.codes.TOO_MANY_REQUESTS]
     with ground.http(key=ground.key) as http:
         honest = http.get("/devices")
