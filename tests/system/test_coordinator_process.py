@@ -174,9 +174,7 @@ def test_an_imported_model_reaches_the_fleet_and_the_command_line_tells_it(world
     )
     assert world.cli("models", "apply", "-f", str(line)).returncode == 0
     schema = json.loads(world.cli("models", "--json").stdout)[0]["document"]["schema"]
-    world.client.import_release(
-        "street", schema=Schema(**schema), files=[("cpu-fp32.onnx", detector(), "fp32")]
-    )
+    world.client.import_release("street", schema=Schema(**schema), files=[("cpu-fp32.onnx", detector(), "fp32")])
     world.until(lambda: world.client.device(NAME).models != [])
     assert world.client.device(NAME).models[0].desired == "street-1"
 

@@ -47,8 +47,6 @@ LANES: Sequence[Mapping[str, Family]] = (
         "time": replayed.attacks,
         "keys": stolen_keys.attacks,
         "all": all_keys.attacks,
-        "tenants": tenants.attacks,
-        "audit": denial.attacks,
     },
     {
         "updates": updates.attacks,
@@ -62,6 +60,8 @@ LANES: Sequence[Mapping[str, Family]] = (
         "api": at_the_api.attacks,
         "people": people.attacks,
         "floods": floods.attacks,
+        "tenants": tenants.attacks,
+        "audit": denial.attacks,
     },
 )
 """Two at a time: most of an attack is waiting for what does not happen."""

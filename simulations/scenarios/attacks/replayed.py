@@ -128,7 +128,6 @@ def _freezing(middle: Middle) -> Callable[[], Seen]:
         middle.show({**frozen.files, "metadata/unrelated.json": b"{}"})  # a reason to look again before 30 s are over
         error = middle.refusal(since)
         serving = came(lambda: middle.inferred > inferred, within_s=4.0)
-        middle.ship()
         return Seen(
             refused=served and "expired" in error and serving and middle.active == release,
             error=error,

@@ -151,7 +151,8 @@ def _forging(middle: Middle, stolen: tuple[str, ...], forge: Forgery, *, first: 
         error = middle.refusal(since, within_s=QUIET_S)
         fetched = sum(digest == evil.variants[0].digest for digest, _ in middle.asked[asked:])
         kept = middle.active == before
-        middle.ship()  # the coordinator's versions pass those that were forged
+        if FLEET in stolen and len(stolen) > 1:  # well signed: the coordinator's versions must pass the forged ones
+            middle.ship()
         return Seen(
             refused=kept and (bool(error) or not fetched),
             error=error,
