@@ -20,6 +20,7 @@ from shared.bundle import Schema
 from shared.durable import write_atomic
 from shared.ids import DeviceId
 from shared.topics import ROOT, Up, tuf_all, up
+from simulations.broker import Broker
 from simulations.scenarios.attacks import models
 from simulations.scenarios.attacks.issuer import Issuer
 from simulations.scenarios.attacks.session import Heard, Papers, Session, wait
@@ -50,6 +51,9 @@ class Ground:
         self.identities: dict[str, Identity] = {}
         self.secrets: dict[str, str] = {}
         """What must appear in no log: name → secret."""
+
+        self.brokers: list[Broker] = []
+        """Attackers' own, to be ended with the world whatever happens to the family that started them."""
 
         self._tap: Session | None = None
         self._lock = threading.Lock()
@@ -207,7 +211,9 @@ class Ground:
         return line.split('"')[1]
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, and end the attackers' brokers."""
+        for broker in self.brokers:
+            broker.stop()
         if self._tap is not None:
             self._tap.close()
             self._tap = None

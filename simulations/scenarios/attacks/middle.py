@@ -62,6 +62,7 @@ class Middle:
 
     def open(self) -> None:
         """Start the broker, enrol the victim, lead it astray, and let it reach the first honest release."""
+        self.ground.brokers.append(self._broker)
         self._broker.start()
         self._session.open()
         self._session.subscribe(f"{topics.ROOT}/d/+/up/#")
