@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo attacks test test-fast fuzz check format conformance bench lock clean
+.PHONY: help setup demo attacks test test-fast fuzz check format conformance bench lock clean soak
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -24,10 +24,13 @@ attacks: setup  ## Carry out every attack on a running world; leaves report/atta
 	@$(BIN)/hinterland simulate --scenario attacks
 
 test: setup  ## All tests, real servers included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: setup  ## The same thing hundreds of times, to see what leaks
+	$(BIN)/python -m pytest -m soak
 
 test-fast: setup  ## Tests that start no servers and take no minutes
-	$(BIN)/python -m pytest -q -m "not system and not slow"
+	$(BIN)/python -m pytest -q -m "not system and not slow and not soak"
 
 fuzz: setup  ## N hostile inputs over every parser of foreign bytes, from seed SEED
 	$(BIN)/python -m tests.fuzz $(or $(N),1000000) $(or $(SEED),2)
@@ -37,7 +40,7 @@ check: setup  ## The one gate: format, lint, types, imports between packages, fa
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q -m "not system and not slow"
+	$(BIN)/python -m pytest -q -m "not system and not slow and not soak"
 
 format: setup  ## Put the sources into shape
 	$(BIN)/ruff format .

@@ -107,7 +107,7 @@ def test_a_batch_larger_than_the_shared_memory_is_a_fault() -> None:
     session.close()
 
 
-@pytest.mark.parametrize("swaps", [20, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("swaps", [20, pytest.param(500, marks=pytest.mark.soak)])
 async def test_swaps_leave_no_process_descriptor_or_memory_behind(tmp_path: Path, swaps: int) -> None:
     host = ModelHost(IsolatedSession.loader(Isolation(), clock=SystemClock(), random=Random(1)))
     await host.activate("toy", *place(tmp_path, classifier()))  # what is made once is there
