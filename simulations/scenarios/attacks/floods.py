@@ -27,7 +27,7 @@ def attacks(ground: Ground) -> Iterator[Attack]:
         name="connect-storm",
         threat=Threat.FLOOD,
         victim="broker",
-        done=f"opened {CONNECTIONS} TLS connections with a device's certificate as fast as it could",
+        done=f"opened {CONNECTIONS} and more TLS connections with a device's certificate as fast as it could",
         control="the honest device is heard during the storm and after it",
         act=lambda: _storm(ground),
     )
@@ -57,6 +57,10 @@ def attacks(ground: Ground) -> Iterator[Attack]:
     )
 
 
+STORM_S = 10.0
+"""Longest storm; the honest device reports every second or two."""
+
+
 def _storm(ground: Ground) -> Seen:
     context, mark = ground.papers_of(FLOODER).context(), ground.mark()
     began = time.monotonic()
@@ -72,8 +76,10 @@ def _storm(ground: Ground) -> Seen:
         except OSError:
             return False
 
-    with ThreadPoolExecutor(LANES) as pool:
-        opened = sum(pool.map(dial, range(CONNECTIONS)))
+    opened = 0
+    with ThreadPoolExecutor(LANES) as pool:  # until the honest device has spoken in it, or has had time to
+        while not opened or (not ground.telemetry_of(HONEST, after=mark) and time.monotonic() - began < STORM_S):
+            opened += sum(pool.map(dial, range(CONNECTIONS)))
     took, during = time.monotonic() - began, len(ground.telemetry_of(HONEST, after=mark))
     after = ground.serves()
     return Seen(
