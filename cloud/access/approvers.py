@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import Connection
 
 from cloud.access.approvals import Standing, Vote, standing
@@ -15,10 +14,10 @@ from cloud.store.approvals import Votes
 from cloud.store.database import Database
 from cloud.store.events import Events
 from cloud.store.releases import ReleaseRow, Releases
-from shared.bundle import digest_of
 from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.ids import Digest
+from shared.trust.modelsig import unsigned_digest
 
 
 class Decided(NamedTuple):
@@ -92,6 +91,4 @@ class Approvers:
 
 def content(row: ReleaseRow) -> Digest:
     """What is voted on: the manifest without its model signatures, which come after the votes."""
-    manifest = row.document()
-    bare = [msgspec.structs.replace(variant, signature="") for variant in manifest.variants]
-    return digest_of(msgspec.structs.replace(manifest, variants=bare))
+    return unsigned_digest(row.document())
