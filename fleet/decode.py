@@ -18,6 +18,7 @@ _BODIES: dict[Up, type[msgspec.Struct]] = {
     Up.TELEMETRY: messages.Telemetry,
     Up.DRIFT: messages.DriftReport,
     Up.UPDATE: messages.UpdateStatus,
+    Up.SHADOW: messages.ShadowReport,
 }
 _DOWN: dict[str, type[msgspec.Struct]] = {"ack": messages.Ack, "command": messages.Command}
 

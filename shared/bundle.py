@@ -48,6 +48,16 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+class Needs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a device must have before the first byte of a variant is fetched."""
+
+    memory_mib: int = 0
+    """Free memory for loading it beside the one that serves."""
+
+    runtime_version: str = ""
+    """Oldest version of the runtime that executes it, e.g. `1.22`; empty for any."""
+
+
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file for one kind of hardware; without a signature it encodes as it did before there were any."""
 
@@ -66,6 +76,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chunks: list[Chunk]
     signature: str = ""
     """OpenSSF Model Signing bundle over this file in this release, JSON (`shared.trust.modelsig`); empty for none."""
+
+    needs: Needs = Needs()
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +118,20 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
 
 
+class Challenge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A release that a device should run beside the one that serves, and how much that may cost."""
+
+    release: str
+    rollout: str = ""
+    """For whom its reports are meant."""
+
+    share: float = 0.25
+    """Most of one core's time that the challenger may take, 0 to 1."""
+
+    split: float = 0.0
+    """Share of inputs whose answer is the challenger's, 0 to 1; 0 keeps all its answers silent."""
+
+
 class FleetDesired(msgspec.Struct, frozen=True, kw_only=True):
     """The signed answer to “what should this device run?” (TUF target `fleets/<fleet>/desired.json`)."""
 
@@ -115,6 +141,9 @@ class FleetDesired(msgspec.Struct, frozen=True, kw_only=True):
 
     devices: dict[str, dict[str, str]] = {}
     """Device → model → release."""
+
+    challengers: dict[str, dict[str, Challenge]] = {}
+    """Device → model → what is to run in its release's shadow."""
 
     format: int = 1
 

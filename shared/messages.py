@@ -108,17 +108,22 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(StrEnum):
-    """Where a device is with one release; the last four are terminal."""
+    """Where a device is with one release; the last five are terminal."""
 
     OFFERED = "offered"
     DOWNLOADING = "downloading"
     VERIFIED = "verified"
     STAGED = "staged"
+    SHADOW = "shadow"
+    """Runs beside the release that serves, on the same live inputs; nobody acts on its answers."""
+
     TRIAL = "trial"
     ACTIVE = "active"
     REFUSED = "refused"
     FAILED = "failed"
     ROLLED_BACK = "rolled-back"
+    WITHDRAWN = "withdrawn"
+    """The signers no longer want it beside the release that serves; nothing was wrong on this device."""
 
 
 class UpdateStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,11 +148,72 @@ class UpdateStatus(msgspec.Struct, frozen=True, kw_only=True):
     at: float = 0.0
 
 
+class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What challenger and champion answered to the same live inputs, in one window of one pipeline.
+
+    Counts only: which inputs, and what was said of each, stays on the device.
+    """
+
+    pipeline: str
+    model: str
+    release: str
+    """The challenger."""
+
+    champion: str
+    """The release that served meanwhile; a window never spans two."""
+
+    since: float
+    until: float
+    inputs: int
+    """Inputs that both have answered."""
+
+    skipped: int = 0
+    """Inputs that the challenger was spared, for its budget."""
+
+    errors: int = 0
+    """Inputs that the champion answered and the challenger could not."""
+
+    champion_errors: int = 0
+    """Inputs that the challenger answered and the champion could not."""
+
+    agreed: int = 0
+    """Inputs on which both said the same."""
+
+    both_right: int = 0
+    """Of the inputs whose label has come since the last report: both were right; the next three are the others."""
+
+    only_challenger: int = 0
+    only_champion: int = 0
+    both_wrong: int = 0
+
+    confidence: dict[int, int] = {}
+    """Paired difference of confidence, challenger less champion, rounded down to twentieths (-20 to 20) → inputs."""
+
+    latency_ms: bytes = b""
+    """KLL sketch of the challenger's milliseconds for a batch; see `shared.sketch`."""
+
+    champion_latency_ms: bytes = b""
+    classes: dict[str, int] = {}
+    """The challenger's predictions per class name."""
+
+    champion_classes: dict[str, int] = {}
+    temperature_c: float | None = None
+    """Hottest thermal zone of the device in the window; None where it has none."""
+
+    memory_mib: float | None = None
+    """Most memory of the challenger's process; None where it has none of its own."""
+
+
 class Want(msgspec.Struct, frozen=True, kw_only=True):
     """Chunks of a blob that a device lacks."""
 
     digest: str
     indices: list[int]
+    forms: list[str] = []
+    """Ways of encoding that the device can read (`shared.forms`); none for plain bytes on the plain topics."""
+
+    base: str = ""
+    """Blob that the device holds, against which chunks may be sent as what changed; empty for none."""
 
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True):

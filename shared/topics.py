@@ -6,6 +6,7 @@ hl/1/f/{fleet}/desired               retained pointer to fresh signed metadata
 hl/1/tuf/{tenant}/metadata/{name}    retained TUF metadata, e.g. 3.root.json, timestamp.json
 hl/1/tuf/{tenant}/targets/{path}     retained small TUF targets (manifests, desired.json)
 hl/1/blob/{digest}/{index}           chunks, published once for all who listen
+hl/1/blob/{digest}/{form}/{index}    the same chunks in another form: compressed, or as what changed
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ ROOT = "hl/1"
 
 
 class Up(StrEnum):
-    """What devices say; the first four are acknowledged after the coordinator's commit."""
+    """What devices say; all but `WANT` is acknowledged after the coordinator's commit."""
 
     TELEMETRY = "telemetry"
     DRIFT = "drift"
     UPDATE = "update"
+    SHADOW = "shadow"
     WANT = "want"
     """A request for chunks: not acknowledged, asked again until the chunks come."""
 
@@ -86,6 +88,16 @@ def chunk(digest: Digest, index: int) -> str:
 def chunks(digest: Digest) -> str:
     """Filter for all chunks of one blob."""
     return f"{ROOT}/blob/{digest}/+"
+
+
+def formed_chunk(digest: Digest, form: str, index: int) -> str:
+    """Topic of chunk `index` of the blob `digest` in another form than its plain bytes (`shared.forms`)."""
+    return f"{ROOT}/blob/{digest}/{form}/{index}"
+
+
+def formed_chunks(digest: Digest, form: str) -> str:
+    """Filter for all chunks of one blob in one form."""
+    return f"{ROOT}/blob/{digest}/{form}/+"
 
 
 def parse_up(topic: str) -> UpTopic:

@@ -11,7 +11,7 @@ from shared.errors import ContractError
 from shared.messages import Batch
 from shared.topics import Up, parse_up
 
-ACKNOWLEDGED = (Up.TELEMETRY, Up.DRIFT, Up.UPDATE)
+ACKNOWLEDGED = (Up.TELEMETRY, Up.DRIFT, Up.UPDATE, Up.SHADOW)
 """Channels whose records are stored."""
 
 MAX_SEQ = 1 << 53

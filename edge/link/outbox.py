@@ -23,7 +23,7 @@ from shared.topics import Up
 
 log = logging.getLogger(__name__)
 
-CHANNELS = (Up.UPDATE, Up.TELEMETRY, Up.DRIFT)
+CHANNELS = (Up.UPDATE, Up.SHADOW, Up.TELEMETRY, Up.DRIFT)
 """What is acknowledged, the most wanted first."""
 
 MAX_BATCH = 64 << 10

@@ -40,9 +40,16 @@ STATUS = messages.UpdateStatus(
     model="activity", release="activity-2", stage=messages.Stage.REFUSED, slot="B", variant="cpu-int8.onnx",
     reason="trust: the digest of chunk 3 is wrong", received=262_144, total=1_000_000, at=AT,
 )  # fmt: skip
+SHADOW = messages.ShadowReport(
+    pipeline="wrist", model="activity", release="activity-3", champion="activity-2", since=AT, until=AT + 10,
+    inputs=90, skipped=10, errors=1, champion_errors=2, agreed=80, both_right=30, only_challenger=3, only_champion=2,
+    both_wrong=5, confidence={-2: 40, 0: 50}, latency_ms=SKETCH, champion_latency_ms=SKETCH[::-1],
+    classes={"walk": 60, "sit": 30}, champion_classes={"walk": 62, "sit": 28}, temperature_c=61.5, memory_mib=48.25,
+)  # fmt: skip
 VARIANT = Variant(
     name="cpu-int8.onnx", runtime=Runtime.ONNXRUNTIME, precision="int8", hardware=["cpu"],
     digest=sha256(WEIGHTS), size=len(WEIGHTS), chunks=bundle.split(WEIGHTS, 512), signature='{"mediaType":"…"}',
+    needs=bundle.Needs(memory_mib=256, runtime_version="1.22"),
 )  # fmt: skip
 TALLY = federation.FileTally(examples=10, correct=8, agreed=9, found=[5, 3], present=[6, 4])
 PEM = "-----BEGIN EXAMPLE-----\nAA==\n-----END EXAMPLE-----\n"
@@ -56,7 +63,10 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "telemetry": TELEMETRY,
     "drift-report": DRIFT,
     "update-status": STATUS,
-    "want": messages.Want(digest=sha256(WEIGHTS), indices=[0, 2]),
+    "shadow-report": SHADOW,
+    "want": messages.Want(
+        digest=sha256(WEIGHTS), indices=[0, 2], forms=["zstd", "delta"], base=sha256(WEIGHTS[1:])
+    ),
     "desired": messages.Desired(timestamp=17),
     "command": messages.Command(id="c-1", name="report"),
     "release": Release(
@@ -65,7 +75,10 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         evaluation={"accuracy.fp32": 0.875, "agreement.cpu-int8": 0.99},
     ),
     "fleet-desired": FleetDesired(
-        fleet="home", default={"activity": "activity-1"}, devices={"wrist-1": {"activity": "activity-2"}}
+        fleet="home", default={"activity": "activity-1"}, devices={"wrist-1": {"activity": "activity-2"}},
+        challengers={
+            "wrist-2": {"activity": bundle.Challenge(release="activity-3", rollout="r-1", share=0.125, split=0.0625)}
+        },
     ),
     "token": enrolment.Token(
         id="t-1", secret="c2VjcmV0", ca_sha256=sha256(b"ca"), url="https://192.0.2.7:8443", expires=int(AT)

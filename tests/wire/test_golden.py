@@ -12,7 +12,15 @@ from shared.sketch import Sketch, psi
 from tests.wire import golden
 
 STORED = [path for version in golden.versions() for path in sorted(version.glob("*.bin"))]
-EMBEDDED = {messages.Record, bundle.Chunk, bundle.Variant, bundle.Schema, federation.FileTally}
+EMBEDDED = {
+    bundle.Challenge,
+    bundle.Needs,
+    messages.Record,
+    bundle.Chunk,
+    bundle.Variant,
+    bundle.Schema,
+    federation.FileTally,
+}
 """Structs that only travel inside others."""
 
 
