@@ -23,6 +23,7 @@ from shared.bundle import Release, Variant
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import ContractError, FaultError, HinterlandError, TrustError
+from shared.faultpoints import here
 from shared.ids import DeviceId
 from shared.messages import Stage, UpdateStatus
 from shared.trust import SlotFact
@@ -149,9 +150,12 @@ class Attempt:
     async def _try(self, slot: str, fact: SlotFact) -> None:
         await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
         self._swapped = True
+        here("update.activated")
         # the mark before the pointer: a power cut between them forgets the new release, never that it ran
         await self._parts.trust.remember(fact.release)
+        here("update.remembered")
         await asyncio.to_thread(self._slots.commit, slot)
+        here("update.committed")
         await self._finish(Event.COMMITTED, failures=0)
         with suppress(FaultError):  # the old bytes wait for the next staging, then
             await asyncio.to_thread(self._slots.tidy)

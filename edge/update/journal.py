@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import msgspec
 
 from shared.durable import read_if_present, write_atomic
+from shared.faultpoints import here
 from shared.messages import Stage
 
 
@@ -40,6 +42,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._entries = _read(path)
+        self._lock = threading.Lock()  # model lines are updated side by side, each write in a thread of its own
 
     def entry(self, model: str) -> Entry | None:
         """The model's current step."""
@@ -55,9 +58,11 @@ class Journal:
         Raises:
             FaultError: the disk does not take it; the announced effect must not happen.
         """
-        entries = {**self._entries, model: entry}
-        write_atomic(self._path, msgspec.json.encode(entries, order="sorted"))
-        self._entries = entries
+        with self._lock:
+            entries = {**self._entries, model: entry}
+            write_atomic(self._path, msgspec.json.encode(entries, order="sorted"))
+            self._entries = entries
+        here(f"journalled.{entry.stage}")
 
 
 def _read(path: Path) -> dict[str, Entry]:

@@ -53,7 +53,8 @@ class Reconciler:
 
     async def resume(self) -> None:
         """Serve what is committed; once, before the first turn, with or without a link."""
-        for model in await asyncio.to_thread(Slots.models, self._parts.models):
+        held = await asyncio.to_thread(Slots.models, self._parts.models)
+        for model in sorted({*held, *self._parts.journal.models()}):  # a step may be journalled before there is a slot
             try:
                 self.active[model] = await Resumption(self._parts, model).run()
             except HinterlandError as error:

@@ -13,6 +13,7 @@ from edge.update.journal import Entry
 from edge.update.machine import TERMINAL, Event, step
 from edge.update.slots import Slots
 from shared.errors import FaultError, HinterlandError, TrustError
+from shared.faultpoints import here
 from shared.messages import Stage, UpdateStatus
 from shared.trust import SlotFact
 
@@ -71,11 +72,13 @@ class Resumption:
         if mine is not None and mine.starts >= MAX_STARTS:
             raise FaultError(f"{mine.release} ended the agent {mine.starts} times while it was loaded")
         await self._note_starts(mine, (mine.starts if mine else 0) + 1)
+        here("start.loading")
         try:
             await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
         except TrustError:  # the bytes were altered: they ended nothing, and were never loaded
             await self._note_starts(mine, mine.starts if mine else 0)
             raise
+        here("start.served")
         await self._note_starts(mine, 0)
         return fact
 

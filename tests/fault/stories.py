@@ -1,0 +1,43 @@
+"""The ways on which an update can go over this device, each from a start of the agent to where all is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.fault.ground import STATES
+
+
+@dataclass(frozen=True)
+class Story:
+    """A device that has come through the states `before` is asked to come to `wants`."""
+
+    name: str
+    before: tuple[str, ...]
+    wants: str
+    ends: str = ""
+    """State whose releases serve in the end; `wants` when empty."""
+
+    @property
+    def old(self) -> dict[str, str]:
+        """Model → release that served before."""
+        return STATES[self.before[-1]] if self.before else {}
+
+    @property
+    def new(self) -> dict[str, str]:
+        """Model → release that serves in the end."""
+        return STATES[self.ends or self.wants]
+
+
+STORIES = {
+    story.name: story
+    for story in (
+        Story("the first release on a fresh device", (), "one"),
+        Story("a second release over the first", ("one",), "two"),
+        Story("a third release, most of which the device holds", ("one", "two"), "three"),
+        Story("a release that does not load", ("one", "two"), "broken", ends="two"),
+        Story("a release for other hardware", ("one",), "foreign", ends="one"),
+        Story("a second release, and a second model line beside it", ("one",), "pair"),
+        Story("two model lines at once on a fresh device", (), "pair"),
+        Story("nothing new after a restart", ("one", "two"), "two"),
+    )
+}
