@@ -24,6 +24,7 @@ from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
 from edge.inference.host import ModelHost
 from edge.inference.memory_runtime import MemorySession
+from edge.inference.runtime import Load
 from edge.update.attempt import Parts
 from edge.update.download import Patience
 from edge.update.journal import Journal
@@ -31,6 +32,7 @@ from edge.update.reconcile import Reconciler
 from edge.update.slots import Slots
 from edge.update.trust import Trust
 from shared.bundle import Release, Runtime, Variant
+from shared.bus import Bus
 from shared.bus.memory import MemoryBroker
 from shared.clock import SystemClock
 from shared.errors import FaultError
@@ -78,18 +80,21 @@ class Serving:
 class Station:
     """One process of the agent."""
 
-    def __init__(self, ground: Ground, place: Place, *, state: str) -> None:
+    def __init__(
+        self, ground: Ground, place: Place, *, state: str, link: tuple[Bus, Bus] | None = None, load: Load | None = None
+    ) -> None:
+        """Take another link than a broker in memory (coordinator's end, device's end), or another runtime."""
         self._log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._write = os.write  # before anybody counts what is written
         self.ground = ground
         self.broker = MemoryBroker()
-        self._coordinator, self._bus = self.broker.bus("coordinator"), self.broker.bus(DEVICE)
+        self._coordinator, self._bus = link or (self.broker.bus("coordinator"), self.broker.bus(DEVICE))
         blobs = MemoryBlobs()
         for data in ground.blobs():
             blobs.put(data)
         clock = SystemClock()
-        self._server = ChunkServer(self._coordinator, blobs, clock=clock, gather_s=0, quiet_s=0.01)
-        self.host = ModelHost(self._load)
+        self.server = ChunkServer(self._coordinator, blobs, clock=clock, gather_s=0, quiet_s=0.01)
+        self.host = ModelHost(load or self._load)
         source = DirectorySource(ground.signed(state))
         client = TrustClient(place.device / "trust", root=ground.root, source=source, clock=clock)
         self.parts = Parts(
@@ -137,9 +142,9 @@ class Station:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         """The link is there."""
-        running = [asyncio.create_task(each.run()) for each in (self._coordinator, self._bus, self._server)]
+        running = [asyncio.create_task(each.run()) for each in (self._coordinator, self._bus, self.server)]
         while not (self._bus.connected and self._coordinator.connected):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from shared.bus import Delivery
+from shared.faultpoints import VARIABLE
 from tests.fault.agent import Place, Station
 from tests.fault.crew import Crew, memory, run_agent
 from tests.fault.images import KINDS, Image, Kind, run, small_memory_disk
@@ -80,6 +82,18 @@ def after_damage(
         assert status == 0, f"{status}: {damages}: {place.log.with_suffix('.trace').read_text()}"
         (start,), (end,) = place.heard("start"), place.heard("end")
         return Told(start, end, place.heard("said"), place.heard("loaded"))
+
+
+def after_kills(crew: Crew, story_name: str, points: tuple[str, ...]) -> Told:
+    """What an agent makes of a device on which its predecessors were ended, each at one of `points`."""
+    story = STORIES[story_name]
+    with crew.place(story) as place:
+        for point in points:
+            run_agent(
+                crew.ground, place, state=story.wants, prepare=lambda _, p=point: os.environ.update({VARIABLE: p})
+            )
+        assert run_agent(crew.ground, place, state=story.wants) == 0, _trace(place)
+        return Told(place.heard("start")[-1], place.heard("end")[-1], place.heard("said"), place.heard("loaded"))
 
 
 def when_asked_for(index: int, act: Callable[[], None]) -> Callable[[Station], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,20 +85,22 @@ class Ground:
         return [path.read_bytes() for path in sorted((self.directory / "blobs").iterdir())]
 
 
-def make_ground(directory: Path) -> Ground:
+def make_ground(
+    directory: Path, releases: Mapping[str, tuple[bytes, str]] = RELEASES, states: Mapping[str, dict[str, str]] = STATES
+) -> Ground:
     """Sign everything."""
     keys, clock = MemoryKeys(), SystemClock()
     repository = Repository.create(directory / "tuf", keys=keys, tenant=TENANT, clock=clock)
     repository.add_fleet(FLEET)
     (directory / "root.json").write_bytes(repository.root_bytes)
-    releases = {}
-    for name, (data, hardware) in RELEASES.items():
-        releases[name] = sign_models(_release(name, data, hardware), keys.signer(MODEL_SIGNING))
-        repository.publish_release(releases[name])
+    signed = {}
+    for name, (data, hardware) in releases.items():
+        signed[name] = sign_models(_release(name, data, hardware), keys.signer(MODEL_SIGNING))
+        repository.publish_release(signed[name])
         _put(directory / "blobs" / sha256(data), data)
-    (directory / "releases.json").write_bytes(msgspec.json.encode(releases))
+    (directory / "releases.json").write_bytes(msgspec.json.encode(signed))
     ground = Ground(directory)
-    for state, wanted in STATES.items():
+    for state, wanted in states.items():
         repository.set_desired(FleetDesired(fleet=FLEET, default=wanted))
         for name, data in repository.files():
             _put(ground.signed(state) / name, data)
