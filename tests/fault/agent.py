@@ -24,7 +24,6 @@ from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
 from edge.inference.host import ModelHost
 from edge.inference.memory_runtime import MemorySession
-from edge.inference.runtime import Load
 from edge.update.attempt import Parts
 from edge.update.download import Patience
 from edge.update.journal import Journal
@@ -48,6 +47,12 @@ TURNS = 6
 
 Say = Callable[..., None]
 
+Link = tuple[Bus, Bus]
+"""The coordinator's end, and the device's."""
+
+Serve = Callable[[Bus, MemoryBlobs], Any]
+"""Makes what answers devices that lack chunks."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -60,6 +65,10 @@ class Place:
         """What was said under `kind`, by all processes so far."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [said[kind] for said in map(json.loads, lines) if kind in said]
+
+
+def _todays(bus: Bus, blobs: MemoryBlobs) -> ChunkServer:
+    return ChunkServer(bus, blobs, clock=SystemClock(), gather_s=0, quiet_s=0.01)
 
 
 class Serving:
@@ -81,9 +90,9 @@ class Station:
     """One process of the agent."""
 
     def __init__(
-        self, ground: Ground, place: Place, *, state: str, link: tuple[Bus, Bus] | None = None, load: Load | None = None
+        self, ground: Ground, place: Place, *, state: str, link: Link | None = None, serve: Serve | None = None
     ) -> None:
-        """Take another link than a broker in memory (coordinator's end, device's end), or another runtime."""
+        """Take another link than a broker in memory, or another coordinator than today's."""
         self._log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._write = os.write  # before anybody counts what is written
         self.ground = ground
@@ -93,8 +102,8 @@ class Station:
         for data in ground.blobs():
             blobs.put(data)
         clock = SystemClock()
-        self.server = ChunkServer(self._coordinator, blobs, clock=clock, gather_s=0, quiet_s=0.01)
-        self.host = ModelHost(load or self._load)
+        self.server = (serve or _todays)(self._coordinator, blobs)
+        self.host = ModelHost(self._load)
         source = DirectorySource(ground.signed(state))
         client = TrustClient(place.device / "trust", root=ground.root, source=source, clock=clock)
         self.parts = Parts(

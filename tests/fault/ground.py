@@ -95,7 +95,7 @@ def make_ground(
     (directory / "root.json").write_bytes(repository.root_bytes)
     signed = {}
     for name, (data, hardware) in releases.items():
-        signed[name] = sign_models(_release(name, data, hardware), keys.signer(MODEL_SIGNING))
+        signed[name] = sign_models(unsigned(name, data, hardware), keys.signer(MODEL_SIGNING))
         repository.publish_release(signed[name])
         _put(directory / "blobs" / sha256(data), data)
     (directory / "releases.json").write_bytes(msgspec.json.encode(signed))
@@ -107,7 +107,7 @@ def make_ground(
     return ground
 
 
-def _release(name: str, data: bytes, hardware: str) -> Release:
+def unsigned(name: str, data: bytes, hardware: str) -> Release:
     model, _, counter = name.rpartition("-")
     variant = Variant(
         name="cpu.onnx",

@@ -3,7 +3,7 @@
 import shutil
 import signal
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -71,7 +71,7 @@ def judge(office):
         opened = [{name for wave in rollout.waves[:count] for name in wave.devices} for count in range(4)]
         assert all(each in opened for each in asked), asked  # (2)
         grown = [each for each in asked if each]
-        assert all(a <= b for a, b in zip(grown, grown[1:], strict=False)), asked
+        assert all(a <= b for a, b in pairwise(grown)), asked
         assert office.repository.desired(FLEET).default == {MODEL: RELEASE}
     except AssertionError as error:
         return str(error)
