@@ -148,6 +148,10 @@ class ModelHost:
         """Release that runs in the shadow of `model`; empty for none."""
         return self._shadows[model].challenger.release if model in self._shadows else ""
 
+    def challenger_of(self, model: str) -> Challenger | None:
+        """What runs in the shadow of `model` now; to infer with it, hold it with `shadow`."""
+        return self._shadows[model].challenger if model in self._shadows else None
+
     def ailing(self, model: str) -> str:
         """Why what serves `model` should serve no longer; empty while it is well."""
         place = self._places.get(model)

@@ -74,6 +74,9 @@ class Situation:
     silent_s: float = 0.0
     """Seconds since the desired state could last be proven; 0 while it can be."""
 
+    rotten: bool = False
+    """The active slot is damaged, though what was loaded from it serves on."""
+
     running: str = ""
     """Release that runs in the shadow now; empty for none."""
 
@@ -98,7 +101,8 @@ def decide(situation: Situation) -> Move:
 
 def should_attempt(situation: Situation) -> bool:
     """Say whether to fetch, try and commit the desired release now."""
-    return situation.desired not in ("", situation.active) and _due(situation.desired, situation)
+    here = ("",) if situation.rotten else ("", situation.active)
+    return situation.desired not in here and _due(situation.desired, situation)
 
 
 def should_challenge(situation: Situation) -> bool:

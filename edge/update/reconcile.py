@@ -56,6 +56,7 @@ class Reconciler:
         self._shadowed: dict[str, float] = {}
         self._attempts: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._rotten: set[str] = set()
         self._complaint = ""
         self.active: dict[str, str] = {}
         """Model → release in the committed slot; empty for a model in safe mode."""
@@ -115,6 +116,14 @@ class Reconciler:
         """Take every step that is due, to its end; each model line for itself."""
         self._start_due()
         await asyncio.gather(*self._tasks.values())
+
+    async def rotten(self, model: str, reason: str) -> None:
+        """The active slot is damaged, but what serves was loaded before: serve on, and fetch the release again."""
+        self._rotten.add(model)
+        release = self.active.get(model, "")
+        at = self._parts.clock.now()
+        status = UpdateStatus(model=model, release=release, stage=Stage.ACTIVE, reason=reason, at=at)
+        await say(self._parts.report, status)
 
     def _start_due(self) -> None:
         wanted = {*self._desired.releases, *self._desired.challengers}
@@ -182,6 +191,7 @@ class Reconciler:
         self._shadowed[model] = self._parts.clock.monotonic()
         if stage is Stage.ACTIVE:
             self.active[model] = release
+            self._rotten.discard(model)
 
     def _news(self, model: str) -> bool:
         """Whether there is something to write down of a shadow that goes on."""
@@ -229,6 +239,7 @@ class Reconciler:
             metadata=self._parts.trust.fingerprint,
             waited_s=clock.monotonic() - self._ended.get(model, -math.inf),
             challenger=challenge.release if challenge else "",
+            rotten=model in self._rotten,
             silent_s=max(clock.monotonic() - self._proven, 1e-9) if self._silent else 0.0,
             running=serving.challenger(model),
             ailing=serving.ailing(model),
