@@ -71,6 +71,7 @@ class Course:
         try:
             await asyncio.to_thread(self._journal.write, self.model, entry)
         except FaultError as error:
+            self._journal.hold(self.model, entry)
             log.error("%s is %s, but that was not written down: %s", entry.release, entry.stage, error)  # noqa: TRY400 - expected kind of error
 
     async def say(self, *, reason: str = "") -> None:

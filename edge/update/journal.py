@@ -90,6 +90,10 @@ class Journal:
         write_atomic(self._path, msgspec.json.encode(entries, order="sorted"))
         self._entries = entries
 
+    def hold(self, model: str, entry: Entry) -> None:
+        """Replace a model's step until the next start: what has happened has happened, though the disk took no note."""
+        self._entries = {**self._entries, model: entry}
+
 
 def _read(path: Path) -> dict[str, Entry]:
     try:

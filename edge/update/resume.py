@@ -78,6 +78,8 @@ class Resumption:
         fact = await asyncio.to_thread(self._slots.inspect, slot, keys=keys)
         if left_alone(fact.release.id, entry):
             raise FaultError(f"{fact.release.id} failed here before")
+        if not pointed and not self._parts.trust.has_run(fact.release):
+            raise FaultError(f"{fact.release.id} was staged, and never served")
         mine = entry is not None and (entry.release, entry.slot) == (fact.release.id, slot)
         field = "starts" if mine else "serving_starts" if entry is not None and pointed else ""
         starts = getattr(entry, field) if field else 0
@@ -159,6 +161,7 @@ class Resumption:
         try:
             await asyncio.to_thread(self._parts.journal.write, self._model, entry)
         except FaultError as error:
+            self._parts.journal.hold(self._model, entry)
             log.error("the journal of %s was not written: %s", self._model, error)  # noqa: TRY400 - expected kind of error
 
     async def _tell(self, chosen: _Chosen | None) -> None:

@@ -66,6 +66,11 @@ class Trust:
         """Raise the high-water mark of a model line."""
         await self._call(lambda: self._client.remember(release))
 
+    def has_run(self, release: Release) -> bool:
+        """Whether it, or a later one of its line, has been committed here: a slot that says otherwise is no refuge."""
+        mark = self._client.marks.releases.get(release.model)
+        return mark is not None and release.counter <= mark.counter
+
     @property
     def fingerprint(self) -> str:
         """Names what root, targets, releases and fleets said when they were last read."""
