@@ -55,6 +55,7 @@ devices = Table(
     Column("revoked_at", Double),
     Column("alarm", Text, nullable=False),  # why its key seems to be in two places; empty for none
     Column("alarm_at", Double),
+    Column("labels", JSON, nullable=False, server_default="{}"),  # what operators call it by, e.g. its site
 )
 
 certificates = Table(
@@ -219,6 +220,13 @@ rollouts = Table(
     Column("complete_at", Double),
     Column("reason", Text, nullable=False),
     Column("waves", JSON, nullable=False),
+    Column("spec", JSON, nullable=False, server_default='{"release": ""}'),
+    Column("asked", JSON, nullable=False, server_default="[]"),
+    Column("proofs", JSON, nullable=False, server_default="{}"),
+    Column("began_at", Double),
+    Column("shadow_at", Double),
+    Column("paused_at", Double),
+    Column("done_at", Double),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     Index("ix_rollouts_fleet_model", "fleet", "model"),
@@ -235,6 +243,27 @@ rollout_devices = Table(
     Column("offered_at", Double),
     Column("active_at", Double),
     Column("at", Double),
+    Index("ix_rollout_devices_device", "device"),
+)
+
+shadow_evidence = Table(
+    "shadow_evidence",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.id"), primary_key=True),
+    Column("device", NAME, primary_key=True),
+    Column("body", LargeBinary, nullable=False),  # `cloud.rollout.evidence.Evidence`, MessagePack
+    Column("at", Double, nullable=False),
+)
+
+rollout_votes = Table(
+    "rollout_votes",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.id"), primary_key=True),
+    Column("principal", String(160), primary_key=True),
+    Column("digest", DIGEST, nullable=False),  # of the specification that was looked at
+    Column("approved", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Double, nullable=False),
 )
 
 device_status = Table(
