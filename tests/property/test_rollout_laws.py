@@ -11,7 +11,7 @@ from cloud.rollout.evidence import Evidence
 from cloud.rollout.operate import admit, pause, resume, retarget, roll_back
 from cloud.rollout.plan import plan
 from cloud.rollout.spec import Abort, Budget, Gates, Growth, Margin, Mode, Shadow, Spec, WaveSize, Window
-from cloud.rollout.state import BAD, SETTLED, TERMINAL, Ask, Finish, Halt, Open, Rollout, RolloutState, apply
+from cloud.rollout.state import BAD, SETTLED, TERMINAL, Ask, Complete, Finish, Halt, Open, Rollout, RolloutState, apply
 from cloud.rollout.state import Shadow as Begin
 from cloud.rollout.windows import is_open
 from shared.messages import Stage
@@ -110,6 +110,14 @@ class RolloutMachine(RuleBasedStateMachine):
         self.rollout = roll_back(self.rollout, reason="by hand", at=self.at)
 
     @rule()
+    def prosper(self):
+        """All goes well for a while."""
+        self.compare(good=True)
+        self.settle(Stage.ACTIVE)
+        self.wait(3600.0)
+        self.turn()
+
+    @rule()
     def turn(self):
         if self.rollout.state is RolloutState.HALTED:
             assert advance(self.rollout, self.view(), at=self.at) == []
@@ -143,6 +151,12 @@ class RolloutMachine(RuleBasedStateMachine):
                 assert before.state is RolloutState.OPEN
                 assert not set(devices) & (set(before.asked) | self.excused)
                 assert set(devices) <= set(before.waves[before.wave].devices)
+            case Complete():
+                late = self.at - before.waves[before.wave].deadline_s
+                for name in set(before.waves[before.wave].devices) - self.excused:
+                    assert name in before.asked
+                    held = self.reports[name]
+                    assert held.stage in SETTLED or (held.asked_at or before.opened_at) <= late
             case Finish():
                 assert self.opened == list(range(len(before.waves)))
 
