@@ -96,7 +96,13 @@ class RolloutMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.rollout.state not in TERMINAL)
     @rule(stop=st.booleans())
     def hold(self, stop):
-        self.rollout = (pause if stop else resume)(self.rollout, at=self.at)
+        before = self.rollout
+        self.rollout = (pause if stop else resume)(before, at=self.at)
+        if not stop and before.paused_at is not None:
+            gone = self.at - before.paused_at
+            for name, held in self.reports.items():
+                if held.asked_at is not None:
+                    self.reports[name] = msgspec.structs.replace(held, asked_at=held.asked_at + gone)
 
     @precondition(lambda self: self.rollout.state not in TERMINAL)
     @rule(spec=specs)
@@ -156,7 +162,8 @@ class RolloutMachine(RuleBasedStateMachine):
                 for name in set(before.waves[before.wave].devices) - self.excused:
                     assert name in before.asked
                     held = self.reports[name]
-                    assert held.stage in SETTLED or (held.asked_at or before.opened_at) <= late
+                    since = before.opened_at if held.asked_at is None else held.asked_at
+                    assert held.stage in SETTLED or since <= late
             case Finish():
                 assert self.opened == list(range(len(before.waves)))
 
