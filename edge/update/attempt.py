@@ -12,10 +12,11 @@ from random import Random
 
 import msgspec
 
-from edge.update.download import Download, Patience, Progress
+from edge.update.download import Progress
+from edge.update.fetch import fetch
 from edge.update.journal import Entry, Journal
 from edge.update.machine import Event, step
-from edge.update.partial import PartialFile
+from edge.update.pace import Patience
 from edge.update.serving import Serving
 from edge.update.slots import Slots
 from edge.update.trust import Trust
@@ -78,7 +79,8 @@ class Attempt:
             await self._say()
             variant = self._admit()
             await self._go(Event.ADMITTED, variant=variant.name)
-            file = await self._fetch(variant)
+            file = await fetch(self._parts, self._slots, variant, self._progress)
+            self._received = variant.size
             await self._go(Event.PROVEN)
             slot, fact = await self._stage(file, variant)
             await self._go(Event.STAGED, slot=slot)
@@ -100,47 +102,12 @@ class Attempt:
         self._total = variant.size
         return variant
 
-    async def _fetch(self, variant: Variant) -> Path:
-        path = await asyncio.to_thread(self._slots.incoming, variant)
-        partial = await asyncio.to_thread(PartialFile, path, variant)
-        try:
-            await self._seed(partial)
-            self._received = partial.received
-            download = Download(
-                self._parts.bus,
-                partial,
-                device=self._parts.device,
-                clock=self._parts.clock,
-                random=self._parts.random,
-                patience=self._parts.patience,
-            )
-            await download.run(self._progress)
-            self._received = partial.received
-            return await asyncio.to_thread(partial.finish)
-        finally:
-            partial.close()
-
     async def _stage(self, file: Path, variant: Variant) -> tuple[str, SlotFact]:
         keys = await self._parts.trust.model_keys()
         stage = self._slots.stage  # the digest is proven: `PartialFile.finish` took it as the bytes came
         return await asyncio.to_thread(
             stage, file, release=self._release, variant=variant, keys=keys, digest=variant.digest
         )
-
-    async def _seed(self, partial: PartialFile) -> None:
-        active = self._slots.active()
-        if active is None or not partial.missing:
-            return
-        try:
-            keys = await self._parts.trust.model_keys()
-            fact = await asyncio.to_thread(
-                self._slots.inspect, active, keys=keys
-            )  # each chunk is proven as it is copied
-            copied = await asyncio.to_thread(partial.seed, fact)
-        except (TrustError, OSError) as error:
-            log.info("nothing copied from slot %s: %s", active, error)
-        else:
-            log.info("%d chunks copied from slot %s", copied, active)
 
     async def _progress(self, progress: Progress) -> None:
         self._received = progress.received
