@@ -52,6 +52,9 @@ class _Kind(IntEnum):
     DELTA = 2
 
 
+LATER = b"\x03\x01"
+"""Instead of a chunk: the sender is there, and will send when the fleet's turn or time has come."""
+
 _HEAD = struct.Struct("!BB")
 _PLACE = struct.Struct("!QI")
 _STRIDES = (1, 4)

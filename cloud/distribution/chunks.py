@@ -16,7 +16,7 @@ from shared.bus import Bus, Delivery
 from shared.clock import Clock
 from shared.codec import unpack
 from shared.errors import ContractError, HinterlandError
-from shared.forms import form_name
+from shared.forms import LATER, form_name
 from shared.ids import check_digest
 from shared.messages import Want
 from shared.topics import Up
@@ -40,6 +40,9 @@ MAX_WANT = 4096
 
 MAX_WAITING = 1 << 16
 """Chunks that wait to be published, over all devices."""
+
+PATIENCE_S = 30.0
+"""A request that may wait longer than this is told so: devices take two minutes of silence for a broken link."""
 
 LOOK_S = 2.0
 """Seconds between two looks at how fleets are to be served."""
@@ -162,6 +165,8 @@ class ChunkServer:
         self.turned_away += len(want.indices) - len(keys)
         self.turned_away += self._schedule.ask(keys, at=self._clock.monotonic(), fleet=fleet)
         self._asked.set()
+        if keys and form and self._schedule.puts_off(fleet, beyond_s=PATIENCE_S):
+            await self._bus.publish(_topic(keys[0]), LATER)
 
 
 def _topic(key: Key) -> str:

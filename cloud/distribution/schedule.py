@@ -141,6 +141,14 @@ class Schedule:
             back = max(0, CHUNK_SIZE - size) / queue.lane.rate
             queue.free_at -= min(back, max(0.0, queue.free_at - at))
 
+    def puts_off(self, fleet: str, *, beyond_s: float) -> bool:
+        """Whether what `fleet` asks for may wait longer than that: it is shut, or its rate is low."""
+        queue = self._queues.get(fleet)
+        if queue is None or not queue.waiting:
+            return False
+        rate = queue.lane.rate
+        return not queue.lane.open or (rate is not None and len(queue.waiting) * CHUNK_SIZE / rate > beyond_s)
+
     def wait_s(self, *, at: float) -> float | None:
         """Seconds from `at` until something is due; None when nothing is asked for, or all who asked are shut."""
         times = [time for queue in self._queues.values() if (time := queue.next_at()) is not None]

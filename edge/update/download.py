@@ -19,7 +19,7 @@ from shared.bus import Bus, Delivery
 from shared.clock import Clock
 from shared.codec import pack
 from shared.errors import ContractError, HinterlandError, TransportError, TrustError
-from shared.forms import Form, decode, form_name
+from shared.forms import LATER, Form, decode, form_name
 from shared.ids import DeviceId, check_digest
 from shared.messages import Want
 from shared.topics import Up
@@ -74,7 +74,7 @@ class Download:
         self._one = asyncio.Lock()  # plain and other chunks come by two subscriptions, and the file takes one at a time
         self._failure: HinterlandError | None = None
         self._wrong: Counter[int] = Counter()
-        self._plain = False
+        self._plain = self._put_off = False
         self._window = Window()
         self._reason = ""
 
@@ -105,17 +105,17 @@ class Download:
                 await self._bus.off(topics.chunks(self._digest))
 
     async def _until_complete(self, notice: Notice) -> None:
-        alive = self._clock.monotonic()
+        alive = progress = self._clock.monotonic()
         floor = Floor(self._patience, received=self._partial.received, at=alive)
         while not self._partial.complete:
             if self._window.has_room:
                 await self._ask(self._window.room_for(self._partial.missing))
             came, now = await self._listen(notice), self._clock.monotonic()
-            if not self._bus.connected:
-                alive = now
+            if came:
+                alive = progress = now
+            elif not self._bus.connected or (self._put_off and now - progress < self._patience.put_off_s):
+                self._put_off, alive = False, now
                 floor.restart(received=self._partial.received, at=now)
-            elif came:
-                alive = now
             elif now - alive > self._patience.give_up_s:
                 raise TransportError(f"no chunk came for {self._patience.give_up_s:.0f} s")
             if floor.broken(received=self._partial.received, at=now):
@@ -160,7 +160,8 @@ class Download:
                 return False
         self._arrived.clear()
         await self._tell(notice)
-        self._backoff.reset()
+        if self._partial.received > before:
+            self._backoff.reset()
         return self._partial.received > before
 
     async def _tell(self, notice: Notice) -> None:
@@ -174,6 +175,9 @@ class Download:
         _, form, index = topics.parse_any_chunk(delivery.topic)
         if index >= len(self._partial.variant.chunks):
             return  # for somebody else; it must not pass for an answer to us
+        if form and delivery.payload == LATER:
+            self._put_off = True
+            return
         try:
             async with self._one:
                 new = await asyncio.to_thread(self._accept, index, delivery.payload, form)

@@ -38,6 +38,9 @@ class Patience:
     floor_s: float = 300.0
     """An attempt that brings fewer than `floor_bytes` in this time, while connected, ends: 500 bytes a second."""
 
+    put_off_s: float = 86_400.0
+    """Seconds for which a coordinator may say that it will send later."""
+
 
 class Window:
     """Which chunks are on their way, and how many may be."""
