@@ -84,6 +84,8 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Only this key may use it: SHA-256 of the public key in DER, as `hinterland-agent key` prints; any when empty."""
 
     reason: str = ""
+    labels: dict[str, str] = {}
+    """What the device will be called by from its first moment."""
 
 
 class TokenIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +137,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Why its key seems to be in two places; empty for none."""
 
     alarm_at: float | None = None
+    labels: dict[str, str] = {}
+    """What operators call it by; `site` says where it stands."""
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators call a device by, whole."""
+
+    labels: dict[str, str]
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,6 +284,53 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What applying a document came to, or would."""
+
+    rollout: str
+    """Its id."""
+
+    change: str
+    """`created`, `changed` or `unchanged`."""
+
+    supersedes: list[str] = []
+    """Rollouts of other releases of the model that end with it."""
+
+    waves: list[list[str]] = []
+    """Devices of each wave."""
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What one gate of a wave has measured."""
+
+    gate: str
+    verdict: str
+    """`not worse`, `worse` or `open`."""
+
+    measured: float | None
+    bound: float
+    inputs: int
+    not_worse: float = 0.0
+    """Sequential tests: logarithm of the capital won against "worse", which counts as proof at `needed`."""
+
+    worse: float = 0.0
+    needed: float = 0.0
+
+
+class RolloutWave(msgspec.Struct, frozen=True, kw_only=True):
+    """One wave, in numbers."""
+
+    devices: int
+    asked: int
+    active: int
+    failed: int
+    compared: int = 0
+    """Inputs that challenger and champion both answered."""
+
+    gates: list[Gate] = []
+    """As the wave's comparison ended, or as it stands now."""
+
+
 class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
     """One device in a rollout."""
 
@@ -296,7 +353,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     previous: str
     fallback: str
     state: str
-    """`pending`, `open`, `soaking`, `done`, `halted` or `superseded`."""
+    """`pending`, `shadowing`, `open`, `soaking`, `done`, `halted` or `superseded`."""
 
     wave: int
     waves: list[list[str]]
@@ -306,6 +363,24 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     complete_at: float | None = None
     finished_at: float | None = None
     devices: list[RolloutDevice] = []
+    """Left out of lists."""
+
+    paused_at: float | None = None
+    """None while it is not paused."""
+
+    done_at: float | None = None
+    spec: dict[str, Any] = {}
+    """Its document, in the words of `docs/rollouts.md`."""
+
+    content: str = ""
+    """What people vote on: digest of the document."""
+
+    approval: str = ""
+    """`waiting`, `approved` or `rejected` where people must approve; else empty."""
+
+    votes: list[Vote] = []
+    progress: list[RolloutWave] = []
+    """By wave."""
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -333,6 +408,9 @@ class ModelLineage(msgspec.Struct, frozen=True, kw_only=True):
     rollout: str = ""
     rollout_state: str = ""
     wave: int | None = None
+    gates: list[Gate] = []
+    """What the wave had proven before the device was asked."""
+
     offered_at: float | None = None
     active_at: float | None = None
     live: Live = Live()
