@@ -1,7 +1,7 @@
 """What a champion's answers cost with a challenger in its shadow: `python -m tests.benchmarks.shadowing`.
 
-One pipeline over a real isolated session at a steady rate, in alternating stretches with and without a challenger of the
-same model, in one run.
+One pipeline over a real isolated session at a steady rate, in alternating stretches with and without a challenger of
+the same model, in one run.
 """
 
 from __future__ import annotations
