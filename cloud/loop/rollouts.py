@@ -14,7 +14,7 @@ from cloud.audit.log import AuditLog
 from cloud.loop.orders import order_release
 from cloud.release.repository import Repository
 from cloud.rollout.advance import View, advance
-from cloud.rollout.desired import desired
+from cloud.rollout.desired import desired, signable
 from cloud.rollout.gates import explain
 from cloud.rollout.operate import admit
 from cloud.rollout.state import (
@@ -86,8 +86,8 @@ class RolloutKeeper:
     def sign(self) -> None:
         """Make each fleet's signed state say what its rollouts say.
 
-        The state is a function of the database, so a crash between the two costs one turn. A release that is not
-        signed yet holds its fleet back until the next turn.
+        The state is a function of the database, so a crash between the two costs one turn. Who is to have a release
+        that is not signed yet keeps until then what was signed before.
 
         Raises:
             HinterlandError: a key or the disk failed; the next turn tries again.
@@ -96,8 +96,10 @@ class RolloutKeeper:
         for fleet in self.repository.fleets():
             with self.database.read() as connection:
                 wanted = desired(fleet, Rollouts(connection).all(fleet=fleet))
-            if named(wanted) <= published and wanted != self.repository.desired(fleet):
-                self._sign(wanted)
+            held = self.repository.desired(fleet)
+            wanted = signable(wanted, held=held, published=published)
+            if wanted != held:
+                self._sign(wanted, held=held)
 
     def _look(self, connection: Connection, name: str) -> Outlook:
         """What is to be done; most turns find nothing, and must not keep reports waiting for the writers' lock."""
@@ -137,10 +139,9 @@ class RolloutKeeper:
             approved=self.approved(connection, rollout),
         )
 
-    def _sign(self, wanted: FleetDesired) -> None:
-        before = self.repository.desired(wanted.fleet)
+    def _sign(self, wanted: FleetDesired, *, held: FleetDesired) -> None:
         self.repository.set_desired(wanted)
-        old, new = difference(before, wanted)
+        old, new = difference(held, wanted)
         with self.database.write() as connection:
             AuditLog(connection).add(
                 at=self.clock.now(), actor=ACTOR, action="fleet.sign", subject=wanted.fleet, before=old, after=new
@@ -169,13 +170,6 @@ def fall_back(connection: Connection, rollout: Rollout, *, at: float, by: str) -
         connection, again, at=at, by=by, reason=f"brings {former.id} back: {rollout.reason}", replaces=former.id
     )
     return msgspec.structs.replace(rollout, fallback=again.id)
-
-
-def named(wanted: FleetDesired) -> set[str]:
-    """Every release that a desired state asks for."""
-    entries = [wanted.default, *wanted.devices.values()]
-    challengers = {each.release for entry in wanted.challengers.values() for each in entry.values()}
-    return challengers | {release for entry in entries for release in entry.values() if release}
 
 
 def _tell(connection: Connection, rollout: Rollout, action: Action, *, before: Rollout, at: float) -> None:
