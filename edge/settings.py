@@ -22,6 +22,8 @@ from shared.errors import RefusedError
 
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Hours = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +100,22 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     check_s: Rate = 1.0
     """Seconds between looks at the signed metadata this device has received."""
 
+    least_charge: Percent = 20.0
+    """On battery, updates wait below this charge."""
+
+    over_metered: bool = False
+    """Whether updates may use a link that costs by the byte (`link.metered`)."""
+
+    hours: list[Hours] = []
+    """When updates may start, `HH:MM-HH:MM` in UTC, also over midnight; empty for always. What has begun goes on."""
+
+
+class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The device's way to its coordinator."""
+
+    metered: bool = False
+    """It costs by the byte: updates wait unless `update.over_metered`."""
+
 
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models run."""
@@ -137,6 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pipelines: list[Pipeline] = []
     reporting: ReportingSettings = ReportingSettings()
     update: UpdateSettings = UpdateSettings()
+    link: LinkSettings = LinkSettings()
     inference: InferenceSettings = InferenceSettings()
     training: TrainingSettings = TrainingSettings()
 

@@ -18,6 +18,7 @@ from edge.link.retained import RetainedFiles
 from edge.update.attempt import Parts
 from edge.update.download import Patience
 from edge.update.journal import Journal
+from edge.update.preflight import Preflight
 from edge.update.reconcile import Reconciler
 from edge.update.serving import MemoryServing
 from edge.update.trust import Trust
@@ -43,6 +44,7 @@ class DeviceWorld:
         self.serving = MemoryServing()
         self.said: list[UpdateStatus] = []
         self.patience = PATIENCE
+        self.preflight: Preflight | None = None
         self.files = RetainedFiles(self.bus, tenant=TENANT, fleet=FLEET)
         self.clock = SystemClock()
         self.reconciler = self._reconciler()
@@ -77,6 +79,7 @@ class DeviceWorld:
             clock=self.clock,
             random=Random(1),
             patience=self.patience,
+            preflight=self.preflight,
         )
         return Reconciler(self.parts)
 

@@ -21,6 +21,9 @@ class Power:
     """Percent of what its batteries hold when full."""
 
 
+MAINS = Power()
+
+
 class Facts(Protocol):
     """Each fact as it is now; reading one blocks for less than a millisecond and never raises."""
 
@@ -51,7 +54,7 @@ class MemoryFacts:
 
     memory: int | None = None
     disk: int | None = None
-    supply: Power = Power()
+    supply: Power = MAINS
     heat: float | None = None
     versions: Mapping[Runtime, str] = field(default_factory=dict)
 

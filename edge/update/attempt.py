@@ -14,6 +14,7 @@ from edge.update.download import Download, Patience, Progress
 from edge.update.journal import Entry, Journal, opened
 from edge.update.machine import Event
 from edge.update.partial import PartialFile
+from edge.update.preflight import HeldError, Preflight
 from edge.update.serving import Serving
 from edge.update.slots import Slots
 from edge.update.trust import Trust
@@ -49,14 +50,12 @@ class Parts:
     clock: Clock
     random: Random
     patience: Patience = field(default_factory=Patience)
+    preflight: Preflight | None = None
+    """Asked before the first byte of a variant; None where every time is right."""
 
     def course(self, model: str, entry: Entry) -> Course:
         """The way of one release from `entry` on."""
         return Course(model, entry, journal=self.journal, report=self.report, clock=self.clock)
-
-
-class HeldError(Exception):
-    """Something that may pass keeps a release from starting here; the text says what."""
 
 
 class AbandonedError(Exception):
@@ -98,6 +97,8 @@ class Attempt:
         try:
             await self._course.say()
             variant = self._admit()
+            if self._parts.preflight is not None:
+                await self._parts.preflight.check(variant)
             await self._go(Event.ADMITTED, variant=variant.name)
             slot, fact = await self._bring(variant)
             if self._challenge is not None:
