@@ -18,11 +18,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edge.relay.address import PATTERN
 from shared.errors import RefusedError
 
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Relay = Annotated[str, msgspec.Meta(pattern=PATTERN)]
 Hours = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 
@@ -117,6 +119,21 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """It costs by the byte: updates wait unless `update.over_metered`."""
 
 
+class RelaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the devices of one site help each other."""
+
+    listen: Relay | Literal[""] = ""
+    """Where this device serves its neighbours from what it holds, `host:port`; empty for not at all."""
+
+    source: Relay | list[Relay] = msgspec.field(default_factory=list, name="from")
+    """The relays of this site, `host:port`, asked in order before the coordinator is."""
+
+    @property
+    def sources(self) -> list[str]:
+        """`source`, also where it is one."""
+        return [self.source] if isinstance(self.source, str) else self.source
+
+
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models run."""
 
@@ -156,6 +173,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reporting: ReportingSettings = ReportingSettings()
     update: UpdateSettings = UpdateSettings()
     link: LinkSettings = LinkSettings()
+    relay: RelaySettings = RelaySettings()
     inference: InferenceSettings = InferenceSettings()
     training: TrainingSettings = TrainingSettings()
 

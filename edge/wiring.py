@@ -31,6 +31,11 @@ from edge.pipelines.replay import Recording, ReplaySource
 from edge.pipelines.sinks import Snapshot
 from edge.pipelines.source import Source
 from edge.pipelines.video import VideoSettings, VideoSource
+from edge.relay.address import Address
+from edge.relay.neighbours import Relays, Site
+from edge.relay.passport import Passport
+from edge.relay.server import Relay
+from edge.relay.shelf import Shelf
 from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
 from edge.training.labels import LabelInbox
@@ -85,6 +90,7 @@ def build(
     Raises:
         FaultError: the disk does not take the agent's state.
         TrustError: the high-water marks are damaged.
+        RefusedError: an address of a relay is none.
     """
     clock = clock or SystemClock()
     random = random or SystemRandom()
@@ -100,6 +106,9 @@ def build(
         challenge=_runtime(settings.inference, clock, random, nice=CHALLENGER_NICE),
     )
     store = DatasetStore(settings.data)
+
+    shelf = Shelf(settings.state / "models") if settings.relay.listen else None
+    passport = Passport(identity, now=known)
 
     async def report(status: UpdateStatus) -> None:
         await uplink.say(Up.UPDATE, status)
@@ -120,6 +129,7 @@ def build(
         clock=clock,
         random=random,
         preflight=Preflight(facts, _policy(settings), models=settings.state / "models", clock=clock),
+        neighbours=Site(shelf=shelf, relays=_relays(settings, passport, clock)),
     )
     reconciler = Reconciler(updates)
     reference = ReferenceWriter(host=host, store=store, emit=speaker, clock=clock, settings=settings)
@@ -137,6 +147,7 @@ def build(
         files=files,
         updates=reconciler,
         scrub=Scrub(updates, reconciler),
+        relay=Relay(shelf, listen=Address.parse(settings.relay.listen), passport=passport) if shelf else None,
         pipelines=[common.pipeline(wanted) for wanted in settings.pipelines],
         store=store,
         labels=LabelInbox(settings.state / "labels"),
@@ -156,6 +167,12 @@ def _endpoint(identity: Identity, now: Callable[[], float]) -> Endpoint:
         key=identity.key_file,
         now=now,
     )
+
+
+def _relays(settings: conf.Settings, passport: Passport, clock: Clock) -> Relays | None:
+    """Whom this device asks before its coordinator."""
+    relays = [Address.parse(each) for each in settings.relay.sources]
+    return Relays(relays, passport=passport, clock=clock) if relays else None
 
 
 def _policy(settings: conf.Settings) -> Policy:

@@ -13,6 +13,7 @@ from edge.update.course import MAX_REASON, Course, Report, reason_of
 from edge.update.download import Download, Patience, Progress
 from edge.update.journal import Entry, Journal, opened
 from edge.update.machine import Event
+from edge.update.neighbours import Neighbours
 from edge.update.partial import PartialFile
 from edge.update.preflight import HeldError, Preflight
 from edge.update.serving import Serving
@@ -52,6 +53,9 @@ class Parts:
     patience: Patience = field(default_factory=Patience)
     preflight: Preflight | None = None
     """Asked before the first byte of a variant; None where every time is right."""
+
+    neighbours: Neighbours | None = None
+    """Asked before the coordinator is; None for a device that is alone."""
 
     def course(self, model: str, entry: Entry) -> Course:
         """The way of one release from `entry` on."""
@@ -186,6 +190,8 @@ class Attempt:
         partial = await asyncio.to_thread(PartialFile, path, variant)
         try:
             await self._seed(partial)
+            if self._parts.neighbours is not None:
+                await self._parts.neighbours.fetch(partial)
             self._received = partial.received
             download = Download(
                 self._parts.bus,
