@@ -22,7 +22,7 @@ from edge.relay.address import Address
 from edge.relay.frames import MAX_REQUEST, Has, answer_head, decode_request, read_frame
 from edge.relay.passport import Passport
 from edge.relay.shelf import Shelf
-from shared.errors import HinterlandError, RefusedError
+from shared.errors import FaultError, HinterlandError, RefusedError
 from shared.ids import DeviceId
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Relay:
                     while True:
                         await self._accept_once(listener, guests)
             finally:
-                self.port = 0
+                self.port = self.guests = 0
 
     async def _accept_once(self, listener: socket.socket, guests: asyncio.TaskGroup) -> None:
         try:
@@ -153,17 +153,11 @@ class Relay:
         except Exception:
             log.exception("a neighbour was not served")
         finally:
-            guest.close()
             self.guests -= 1
 
     async def _converse(self, guest: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=MAX_REQUEST)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol, guest, ssl=self._passport.serving(), ssl_handshake_timeout=self._manners.handshake_s
-        )
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        reader, writer = await self._shake_hands(guest)
+        transport = writer.transport
         try:
             device = self._passport.prove(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
             with self._seat(device):
@@ -171,6 +165,21 @@ class Relay:
                     await self._answer_once(reader, writer)
         finally:
             transport.abort()
+
+    async def _shake_hands(self, guest: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            context = self._passport.serving()
+        except FaultError:
+            guest.close()
+            raise
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=MAX_REQUEST)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        # not `StreamWriter.start_tls`: what the guest sends before that is called would never reach TLS
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol, guest, ssl=context, ssl_handshake_timeout=self._manners.handshake_s
+        )  # which owns the socket now, and closes it where this fails
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _answer_once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(self._manners.request_s):

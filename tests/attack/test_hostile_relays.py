@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -28,7 +29,6 @@ from tests.site import (
     Place,
     asked,
     at,
-    call,
     certify,
     impostor,
     make_authority,
@@ -146,35 +146,41 @@ async def test_what_is_no_request_ends_the_connection_unread(place, shelf, reque
 async def test_the_silent_and_the_slow_are_shown_out(place, shelf):
     large = noise(9, 1 << 20)
     shelf.lend(make_partial(place.directory / "large", large, have=None, size=1 << 20))
-    manners = Manners(handshake_s=0.3, request_s=0.3, take_s=0.3)
-    async with place.relay(shelf, manners=manners) as relay:
-        mute = await asyncio.open_connection("127.0.0.1", relay.port)  # never shakes hands
-        idle = await call(at(relay), place.passport("idle").visiting())  # never asks
-        slow = await call(at(relay), place.passport("slow").visiting())  # asks and never takes
-        slow[1].transport.pause_reading()
+    manners = Manners(handshake_s=0.5, request_s=0.5, take_s=0.5)
+    async with place.relay(shelf, manners=manners) as relay, AsyncExitStack() as guests:
+        await enter(guests, "127.0.0.1", relay.port)  # never shakes hands
+        await enter(guests, *at(relay), ssl=place.passport("idle").visiting())  # never asks
+        slow = await enter(guests, *at(relay), ssl=place.passport("slow").visiting())  # asks and never takes
+        slow.transport.pause_reading()
         for _ in range(20):
-            slow[1].write(encode_request([sha256(large)] * 16))
-        await asyncio.sleep(0.05)
-        assert relay.guests == 3
-        async with asyncio.timeout(5):
-            while relay.guests:
-                await asyncio.sleep(0.01)
+            slow.write(encode_request([sha256(large)] * 16))
+        await nobody_left(relay)
         assert await asked(at(relay), place.passport("device-b").visiting(), FIRST) != b""
-    for _, writer in (mute, idle, slow):
-        writer.transport.abort()
 
 
 async def test_strangers_take_no_more_than_the_seats_there_are(place, shelf):
-    async with place.relay(shelf, manners=Manners(guests=8, handshake_s=1)) as relay:
-        crowd = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", relay.port) for _ in range(20)))
-        await asyncio.sleep(0.1)
-        assert relay.guests == 8
-        async with asyncio.timeout(5):
-            while relay.guests:
-                await asyncio.sleep(0.01)
+    async with place.relay(shelf, manners=Manners(guests=8, handshake_s=1)) as relay, AsyncExitStack() as guests:
+        most = 0
+        for _ in range(20):
+            await enter(guests, "127.0.0.1", relay.port)
+            await asyncio.sleep(0.005)
+            most = max(most, relay.guests)
+        assert most == 8
+        await nobody_left(relay)
         assert await asked(at(relay), place.passport("device-b").visiting(), FIRST) != b""
-    for _, writer in crowd:
-        writer.transport.abort()
+
+
+async def enter(guests, host, port, **tls):
+    """Connect until `guests` ends, which keeps the reader too: asyncio aborts a connection that nobody reads."""
+    reader, writer = await asyncio.open_connection(host, port, **tls)
+    guests.callback(lambda kept: writer.transport.abort(), reader)
+    return writer
+
+
+async def nobody_left(relay):
+    async with asyncio.timeout(8):
+        while relay.guests:
+            await asyncio.sleep(0.01)
 
 
 # -- relays that lie; whatever they do, the neighbour ends soon, keeps only what is signed, and asks elsewhere
