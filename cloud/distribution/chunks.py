@@ -40,7 +40,14 @@ class ChunkServer:
     """One turn takes what is due, reads it, publishes it."""
 
     def __init__(
-        self, bus: Bus, blobs: BlobStore, *, clock: Clock, gather_s: float = GATHER_S, quiet_s: float = QUIET_S
+        self,
+        bus: Bus,
+        blobs: BlobStore,
+        *,
+        clock: Clock,
+        gather_s: float = GATHER_S,
+        quiet_s: float = QUIET_S,
+        group: str = "",
     ) -> None:
         self._bus = bus
         self._blobs = blobs
@@ -52,7 +59,7 @@ class ChunkServer:
         self.turned_away = 0
         """Chunks asked for that were not there, or for which there was no room."""
 
-        bus.on(topics.all_up(Up.WANT), self._wanted)
+        bus.on(topics.shared_up(Up.WANT, group=group), self._wanted)
 
     async def run(self) -> None:
         """Serve until cancelled."""
