@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,8 +87,8 @@ def make_mosquitto(tmp_path: Path, certificates: Certificates) -> Iterator[Calla
 
     started: list[Broker] = []
 
-    def make(grants: list[Grant], *, revocations: bool = False) -> Mosquitto:
-        mosquitto = Mosquitto(tmp_path, certificates, revocations=revocations)
+    def make(grants: list[Grant], *, revocations: bool = False, replicas: Sequence[str] = ()) -> Mosquitto:
+        mosquitto = Mosquitto(tmp_path, certificates, revocations=revocations, replicas=replicas)
         mosquitto.allow(grants)
         mosquitto.broker.start()
         started.append(mosquitto.broker)

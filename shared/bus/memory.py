@@ -102,8 +102,6 @@ class MemoryBroker:
             self._route(*members[turn % len(members)], Delivery(topic, payload))
 
     def _subscribed(self, bus: MemoryBus, lane: Lane) -> None:
-        if split_share(lane.topic_filter)[0]:
-            return  # what is retained is not sent to who shares (MQTT 5, section 4.8.2)
         for topic, payload in list(self.retained.items()):
             self._route(bus, lane, Delivery(topic, payload, retained=True))
 
