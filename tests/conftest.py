@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cloud.devices.broker import Grant
     from simulations.broker import Broker
     from tests.real_broker import Certificates, Mosquitto
+    from tests.real_postgres import Postgres
     from tests.soft_token import SoftToken
     from tests.update_world import UpdateWorld
 
@@ -97,6 +98,16 @@ def make_mosquitto(tmp_path: Path, certificates: Certificates) -> Iterator[Calla
     yield make
     for broker in started:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; ask it for a database."""
+    from tests.real_postgres import Postgres
+
+    server = Postgres()
+    yield server
+    server.close()
 
 
 @pytest.fixture
