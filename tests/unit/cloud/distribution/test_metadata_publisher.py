@@ -99,9 +99,10 @@ async def test_what_a_former_leader_published_late_is_put_right(published, runni
         await late.publish(topics.tuf_metadata(TENANT, "1.root.json"), b"", retain=True)
         await until(lambda: published.bus.counts.handled == 4)
         assert published.publisher.disturbed
-        assert await published.publish(ROOT, STAMP) == 2
+        await late.publish(topics.desired(FLEET), pack(Desired(timestamp=0)), retain=True)
+        assert await published.publish(ROOT, STAMP) == 3
         assert not published.publisher.disturbed
-    assert published.held == dict([ROOT, STAMP])
+    assert published.held == {**dict([ROOT, STAMP]), topics.desired(FLEET): pack(Desired(timestamp=1))}
 
 
 async def test_the_next_turn_publishes_again_what_was_disturbed(published, running, until):
