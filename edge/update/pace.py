@@ -21,6 +21,10 @@ it in the broker, are never later than that. Delay as the signal: Brakmo and Pet
 """
 
 
+FASTER = 3
+"""Chunks more where one comes in a quarter of `SOON_S`: four times as many on their way are not late, either."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long to wait for what."""
@@ -76,7 +80,7 @@ class Window:
             return
         self.delay_s = at - asked
         if self.delay_s <= SOON_S:
-            self.size = min(self._most, self.size + 1)
+            self.size = min(self._most, self.size + (FASTER if self.delay_s <= SOON_S / (1 + FASTER) else 1))
         elif self.delay_s > LATE_S:
             self.size = max(LEAST, self.size - 1)
 

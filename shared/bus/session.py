@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -66,7 +67,7 @@ class Session:
     def __init__(self, client: aiomqtt.Client, *, lanes: Lanes) -> None:
         self._client = client
         self._lanes = lanes
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._subscribed: set[Lane] = set()
         self._paho: Any = client._client
         self._paho.manual_ack_set(True)
@@ -153,7 +154,10 @@ class Session:
             if paho.socket() is socket_:
                 self._loop.add_writer(socket_.fileno(), write)
 
-        self._loop.call_soon_threadsafe(register)  # paho calls this from its connecting thread, too
+        if threading.get_ident() == self._thread:
+            register()
+        else:  # paho's connecting one
+            self._loop.call_soon_threadsafe(register)
 
     async def subscribe_all(self) -> None:
         """Make every subscription there is, also those added meanwhile."""

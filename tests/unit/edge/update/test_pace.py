@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.update.pace import FIRST, LEAST, WINDOW, Floor, Patience, Window
+from edge.update.pace import FIRST, LATE_S, LEAST, WINDOW, Floor, Patience, Window
 from shared.bundle import CHUNK_SIZE
 
 
@@ -97,3 +98,15 @@ def test_a_drip_is_no_progress():
     assert floor.broken(received=199, at=20)
     floor.restart(received=199, at=20)
     assert not floor.broken(received=199, at=29)
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "most"), [(0.02, 4 * FIRST), (0.25, 4 * FIRST), (0.3, 2 * FIRST), (1.0, 2 * FIRST)]
+)
+def test_a_window_opens_as_far_in_a_round_trip_as_the_delay_leaves_room_for(delay_s, most):
+    window = Window()
+    window.asked(list(range(FIRST)), at=0.0)
+    for index in range(FIRST):
+        window.came(index, at=delay_s)
+    assert window.size == most
+    assert window.size / FIRST * delay_s <= LATE_S
