@@ -67,8 +67,8 @@ def page(report: RolloutReport) -> str:
     verdict = "Only the good releases stayed" if report.held else "Not everything was seen"
     parts = [
         f"<h1 class='{'good' if report.held else 'bad'}'>{verdict}</h1>",
-        f"<p class='lead'>Scenario <code>{escape(report.scenario)}</code>, seed {report.seed}, {report.devices} devices "
-        f"at {len(set(report.sites.values()))} sites, {report.seconds:.0f} seconds; the canaries are "
+        f"<p class='lead'>Scenario <code>{escape(report.scenario)}</code>, seed {report.seed}, {report.devices} "
+        f"devices at {len(set(report.sites.values()))} sites, {report.seconds:.0f} seconds; the canaries are "
         f"{escape(', '.join(report.canaries))}.</p>",
         _section("All releases over time", plots.story(report)),
         *(_act(act) for act in report.acts),
