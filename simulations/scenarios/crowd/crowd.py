@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -98,7 +99,9 @@ class Crowd:
         fleet: FleetId,
         telemetry_s: float,
         seed: int,
+        pace: float = 1.0,
     ) -> None:
+        """`telemetry_s` are the seconds between two telemetry windows of a device; `pace` stretches all delays."""
         self.devices = {
             name: Device(
                 name=DeviceId(name),
@@ -121,9 +124,10 @@ class Crowd:
 
         self._bus, self._files, self._trust, self._fleet = bus, files, trust, fleet
         self._telemetry_s = telemetry_s
+        self._pace = pace
         self._due: list[tuple[float, int, DeviceId, Saying]] = []
         self._number = itertools.count()
-        self._waiting: dict[tuple[str, Up, int], Waiting] = {}
+        self._waiting: defaultdict[tuple[str, Up], dict[int, Waiting]] = defaultdict(dict)
         self._more = asyncio.Event()
         self._seen = FleetDesired(fleet=fleet)
         bus.on(topics.down(DeviceId("+"), Down.ACK), self._acknowledged)
@@ -145,7 +149,7 @@ class Crowd:
     @property
     def unanswered(self) -> int:
         """Batches of updates and comparisons that nobody has acknowledged."""
-        return sum(channel is not Up.TELEMETRY for _, channel, _ in self._waiting)
+        return sum(len(batches) for (_, channel), batches in self._waiting.items() if channel is not Up.TELEMETRY)
 
     async def _follow(self) -> None:
         seen = -1
@@ -183,7 +187,7 @@ class Crowd:
         sayings = course(device.wish, wish, serving=device.serving, fails=fails, random=device.random, at=time.time())
         at = max(time.monotonic(), device.free_at)
         for saying in sayings:
-            at += saying.after_s
+            at += saying.after_s * self._pace
             self._put(at, device.name, saying)
         if wish.serves and not fails:
             device.serving = wish.serves
@@ -224,25 +228,28 @@ class Crowd:
         last = device.told[saying.channel] = records[-1].seq
         payload = pack(Batch(boot=device.boot, channel=saying.channel, records=records))
         topic = topics.up(device.name, saying.channel)
-        key = (device.name, saying.channel, last)
-        self._waiting[key] = Waiting(sent=time.monotonic(), topic=topic, payload=payload, again=False)
+        waiting = Waiting(sent=time.monotonic(), topic=topic, payload=payload, again=False)
+        self._waiting[device.name, saying.channel][last] = waiting
         self.sent += 1
         with suppress(TransportError):  # it will be sent again
             await self._bus.publish(topic, payload)
 
     async def _acknowledged(self, delivery: Delivery) -> None:
         ack, name = unpack(delivery.payload, Ack), delivery.topic.split("/")[3]
-        waiting = self._waiting.pop((name, ack.channel, ack.seq), None)
-        if waiting is not None and not waiting.again:
-            took = time.monotonic() - waiting.sent
-            self.answered.append(Answered(at=time.time(), seconds=took, channel=ack.channel))
+        batches = self._waiting[name, ack.channel]
+        for last in [last for last in batches if last <= ack.seq]:  # one word may answer several batches
+            waiting = batches.pop(last)
+            if not waiting.again:
+                took = time.monotonic() - waiting.sent
+                self.answered.append(Answered(at=time.time(), seconds=took, channel=ack.channel))
 
     async def _send_again(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             now = time.monotonic()
-            for key, waiting in [item for item in self._waiting.items() if now - item[1].sent > AGAIN_S]:
-                self.again += 1
-                self._waiting[key] = Waiting(sent=now, topic=waiting.topic, payload=waiting.payload, again=True)
-                with suppress(TransportError):
-                    await self._bus.publish(waiting.topic, waiting.payload)
+            for batches in list(self._waiting.values()):
+                for last, waiting in [item for item in batches.items() if now - item[1].sent > AGAIN_S]:
+                    self.again += 1
+                    batches[last] = Waiting(sent=now, topic=waiting.topic, payload=waiting.payload, again=True)
+                    with suppress(TransportError):
+                        await self._bus.publish(waiting.topic, waiting.payload)
