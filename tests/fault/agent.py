@@ -24,6 +24,7 @@ from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
 from edge.inference.host import ModelHost
 from edge.inference.memory_runtime import MemorySession
+from edge.inference.runtime import Load
 from edge.update.attempt import Parts
 from edge.update.download import Patience
 from edge.update.journal import Journal
@@ -71,19 +72,16 @@ def _todays(bus: Bus, blobs: MemoryBlobs) -> ChunkServer:
     return ChunkServer(bus, blobs, clock=SystemClock(), gather_s=0, quiet_s=0.01)
 
 
-class Serving:
-    """The real host, and a word for each release that came into service."""
+class Host(ModelHost):
+    """The real one, and a word for each release that came into service."""
 
-    def __init__(self, host: ModelHost, say: Say) -> None:
-        self._host = host
+    def __init__(self, load: Load, say: Say) -> None:
+        super().__init__(load)
         self._say = say
 
     async def activate(self, model: str, release: Release, variant: Variant, path: Path) -> None:
-        await self._host.activate(model, release, variant, path)
+        await super().activate(model, release, variant, path)
         self._say(served=release.id)
-
-    async def withdraw(self, model: str) -> None:
-        await self._host.withdraw(model)
 
 
 class Station:
@@ -103,7 +101,7 @@ class Station:
             blobs.put(data)
         clock = SystemClock()
         self.server = (serve or _todays)(self._coordinator, blobs)
-        self.host = ModelHost(self._load)
+        self.host = Host(self._load, self.say)
         source = DirectorySource(ground.signed(state))
         client = TrustClient(place.device / "trust", root=ground.root, source=source, clock=clock)
         self.parts = Parts(
@@ -112,7 +110,7 @@ class Station:
             bus=self._bus,
             trust=Trust(client, fleet=FLEET, hardware=["cpu"], runtimes=[Runtime.ONNXRUNTIME]),
             journal=Journal(place.device / "journal.json"),
-            serving=Serving(self.host, self.say),
+            serving=self.host,
             report=self._report,
             clock=clock,
             random=Random(1),
@@ -146,7 +144,8 @@ class Station:
                 await self.reconciler.reconcile_once()
                 if self._journal() == before:
                     break
-        self.say(end=self.serving(), journal=self._journal())
+        beside = {model: self.host.challenger(model) for model in self.reconciler.active}
+        self.say(end=self.serving(), beside=beside, journal=self._journal())
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:

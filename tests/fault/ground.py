@@ -13,7 +13,7 @@ import msgspec
 from cloud.release.keys import MemoryKeys
 from cloud.release.modelsig import MODEL_SIGNING, sign_models
 from cloud.release.repository import Repository
-from shared.bundle import CHUNK_SIZE, FleetDesired, Release, Runtime, Schema, Variant, split
+from shared.bundle import CHUNK_SIZE, Challenge, FleetDesired, Release, Runtime, Schema, Variant, split
 from shared.clock import SystemClock
 from shared.ids import device_id, fleet_id, sha256, tenant_id
 from shared.trust.roots import model_keys, trusted_root
@@ -42,13 +42,23 @@ RELEASES: dict[str, tuple[bytes, str]] = {
 }
 """Release → its bytes, and the hardware it is for."""
 
-STATES: dict[str, dict[str, str]] = {
-    "one": {"activity": "activity-1"},
-    "two": {"activity": "activity-2"},
-    "three": {"activity": "activity-3"},
-    "broken": {"activity": "activity-4"},
-    "foreign": {"activity": "activity-5"},
-    "pair": {"activity": "activity-2", "gesture": "gesture-1"},
+
+def wanted(challenger: str = "", **releases: str) -> FleetDesired:
+    challengers = {DEVICE: {"activity": Challenge(release=challenger)}} if challenger else {}
+    return FleetDesired(fleet=FLEET, default=releases, challengers=challengers)
+
+
+STATES = {
+    "one": wanted(activity="activity-1"),
+    "two": wanted(activity="activity-2"),
+    "three": wanted(activity="activity-3"),
+    "broken": wanted(activity="activity-4"),
+    "foreign": wanted(activity="activity-5"),
+    "pair": wanted(activity="activity-2", gesture="gesture-1"),
+    "shadow": wanted(activity="activity-1", challenger="activity-2"),
+    "promoted": wanted(activity="activity-2"),
+    "withdrawn": wanted(activity="activity-1"),
+    "broken shadow": wanted(activity="activity-1", challenger="activity-4"),
 }
 """What the fleet is to run, by name; signed in this order, so that each is newer than those before it."""
 
@@ -86,7 +96,7 @@ class Ground:
 
 
 def make_ground(
-    directory: Path, releases: Mapping[str, tuple[bytes, str]] = RELEASES, states: Mapping[str, dict[str, str]] = STATES
+    directory: Path, releases: Mapping[str, tuple[bytes, str]] = RELEASES, states: Mapping[str, FleetDesired] = STATES
 ) -> Ground:
     """Sign everything."""
     keys, clock = MemoryKeys(), SystemClock()
@@ -100,8 +110,8 @@ def make_ground(
         _put(directory / "blobs" / sha256(data), data)
     (directory / "releases.json").write_bytes(msgspec.json.encode(signed))
     ground = Ground(directory)
-    for state, wanted in states.items():
-        repository.set_desired(FleetDesired(fleet=FLEET, default=wanted))
+    for state, desired in states.items():
+        repository.set_desired(desired)
         for name, data in repository.files():
             _put(ground.signed(state) / name, data)
     return ground

@@ -20,12 +20,18 @@ class Story:
     @property
     def old(self) -> dict[str, str]:
         """Model → release that served before."""
-        return STATES[self.before[-1]] if self.before else {}
+        return STATES[self.before[-1]].default if self.before else {}
 
     @property
     def new(self) -> dict[str, str]:
         """Model → release that serves in the end."""
-        return STATES[self.ends or self.wants]
+        return STATES[self.ends or self.wants].default
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """Model → release that runs in the shadow in the end."""
+        entries = STATES[self.ends or self.wants].challengers.values()
+        return {model: challenge.release for entry in entries for model, challenge in entry.items()}
 
 
 STORIES = {
@@ -38,6 +44,10 @@ STORIES = {
         Story("a release for other hardware", ("one",), "foreign", ends="one"),
         Story("a second release, and a second model line beside it", ("one",), "pair"),
         Story("two model lines at once on a fresh device", (), "pair"),
+        Story("a challenger beside what serves", ("one",), "shadow"),
+        Story("a challenger that is promoted", ("one", "shadow"), "promoted"),
+        Story("a challenger that is withdrawn", ("one", "shadow"), "withdrawn"),
+        Story("a challenger that does not load", ("one",), "broken shadow", ends="one"),
         Story("nothing new after a restart", ("one", "two"), "two"),
     )
 }

@@ -13,7 +13,7 @@ from shared.bundle import CHUNK_SIZE
 from shared.bus import Delivery
 from shared.bus.mqtt import MqttBus
 from tests.fault.agent import Place, Station
-from tests.fault.ground import DEVICE, FLEET, TENANT, make_ground
+from tests.fault.ground import DEVICE, FLEET, TENANT, make_ground, wanted
 from tests.fault.proxy import Proxy
 from tests.fault.verdict import committed
 
@@ -27,7 +27,7 @@ CUTS = [1, 3_000, 8_000, 100_000, 262_144, 300_000, 600_000, 1_000_000, 1_500_00
 def big(work):
     """Two releases of eight chunks, and a device that runs the first."""
     releases = {f"activity-{counter}": (data, "cpu") for counter, data in BYTES.items()}
-    states = {"one": {"activity": "activity-1"}, "two": SECOND}
+    states = {"one": wanted(activity="activity-1"), "two": wanted(activity="activity-2")}
     return make_ground(work / "big", releases, states)
 
 

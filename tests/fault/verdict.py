@@ -77,7 +77,7 @@ def _judge_start(place: Place, before: dict[str, str]) -> None:
     journal = place.heard("journal")[-2]  # the last is that of the end
     for model, entry in journal.items():
         stage = Stage(entry["stage"])
-        assert stage in TERMINAL | {Stage.OFFERED}, f"{model} is still {stage} after a start"
+        assert stage in TERMINAL | {Stage.OFFERED, Stage.SHADOW}, f"{model} is still {stage} after a start"
         if stage is Stage.ACTIVE:
             assert entry["release"] == before[model], f"the journal says {entry['release']} of {before[model]}"
             assert entry["slot"] == place.heard("pointers")[-1][model], f"the journal says slot {entry['slot']}"
@@ -91,13 +91,18 @@ def _judge_end(ground: Ground, place: Place, story: Story) -> None:
         assert committed(ground, place, model) == release, f"the slot of {model} does not hold {release}"
         entry = journal.entry(model)
         assert entry is not None, f"the journal knows nothing of {model}"
-        _judge_entry(entry, place, model, release)
+        _judge_entry(entry, place, story, model)
         assert _mark(place, model) >= _counter(release), f"the mark of {model} is too low in the end"
     left = [path.name for path in (place.device / "models").glob("*/incoming/*")]
     assert not left, f"downloads are left: {left}"
 
 
-def _judge_entry(entry: Entry, place: Place, model: str, release: str) -> None:
+def _judge_entry(entry: Entry, place: Place, story: Story, model: str) -> None:
+    release, beside = story.new[model], story.beside.get(model, "")
+    assert place.heard("beside")[-1][model] == beside, f"{place.heard('beside')[-1]} runs beside {release}"
+    if beside:
+        assert (entry.release, entry.stage) == (beside, Stage.SHADOW), f"{entry} while {beside} runs beside {release}"
+        return
     assert entry.stage in TERMINAL, f"{model} is {entry.stage} in the end"
     assert entry.starts == 0, "a start that came through is counted as one that did not"
     if entry.release == release:
