@@ -109,6 +109,8 @@ class Resumption:
             return
         if entry.stage is Stage.ACTIVE and entry.slot in self._bad:
             await self._relapse(entry, stranded=chosen is None)
+        elif entry.stage is Stage.ACTIVE and chosen is not None and chosen.slot == pointer != entry.slot:
+            await self._displaced(entry)
         elif entry.stage is Stage.ROLLED_BACK and entry.slot == pointer and chosen is None:
             await self._strand(entry)
         elif entry.stage is Stage.SHADOW:
@@ -126,6 +128,12 @@ class Resumption:
         await self._write(relapsed)
         if stranded:
             await self._strand(relapsed)
+
+    async def _displaced(self, entry: Entry) -> None:
+        """It was rolled back, and the disk did not take the note: the pointer knows better."""
+        reason = f"slot {entry.slot} gave way to the other one"
+        stage = step(entry.stage, Event.RELAPSED)
+        await self._write(msgspec.structs.replace(entry, stage=stage, reason=reason, trials=entry.trials + 1))
 
     async def _strand(self, entry: Entry) -> None:
         """Safe mode."""

@@ -40,7 +40,7 @@ from shared.ids import sha256
 from shared.messages import UpdateStatus
 from shared.trust import TrustClient
 from shared.trust.source import DirectorySource
-from tests.fault.ground import BROKEN, DEVICE, FLEET, LABELS, SHAPE, Ground
+from tests.fault.ground import BROKEN, DEVICE, FLEET, LABELS, SHAPE, SICK, Ground
 
 PATIENCE = Patience(silence_s=0.05, most_s=0.2, give_up_s=2)
 TURNS = 6
@@ -82,6 +82,10 @@ class Host(ModelHost):
     async def activate(self, model: str, release: Release, variant: Variant, path: Path) -> None:
         await super().activate(model, release, variant, path)
         self._say(served=release.id)
+
+    def ailing(self, model: str) -> str:
+        served = self.serving(model)
+        return "it fails in service" if served is not None and served.release.id in SICK else ""
 
 
 class Station:

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Disk:
 
     def install(self) -> None:
         self._lock = threading.Lock()
+        tempfile.gettempdir()  # looks for a place to write by writing, the first time: no step of an update
         for name in CALLS:
             setattr(os, name, self._counted(name, getattr(os, name)))
         opened, self._fdopen = os.open, os.fdopen

@@ -23,6 +23,9 @@ SHAPE, LABELS = [6, 100], ["a", "b"]
 BROKEN = b"broken"
 """A model that begins so does not load."""
 
+SICK = frozenset({"activity-6"})
+"""Releases that load and answer, and fail in service."""
+
 SIZE = 2 * CHUNK_SIZE + 50_000
 """Bytes of a release: three chunks."""
 
@@ -38,6 +41,7 @@ RELEASES: dict[str, tuple[bytes, str]] = {
     "activity-3": (TWO[: 2 * CHUNK_SIZE] + model_bytes(3)[:40_000], "cpu"),  # two of its chunks are the former's
     "activity-4": (model_bytes(4, start=BROKEN), "cpu"),
     "activity-5": (model_bytes(5), "gpu"),  # not for this device
+    "activity-6": (model_bytes(7), "cpu"),
     "gesture-1": (model_bytes(6), "cpu"),
 }
 """Release → its bytes, and the hardware it is for."""
@@ -58,6 +62,7 @@ STATES = {
     "shadow": wanted(activity="activity-1", challenger="activity-2"),
     "promoted": wanted(activity="activity-2"),
     "withdrawn": wanted(activity="activity-1"),
+    "sick": wanted(activity="activity-6"),
     "broken shadow": wanted(activity="activity-1", challenger="activity-4"),
 }
 """What the fleet is to run, by name; signed in this order, so that each is newer than those before it."""

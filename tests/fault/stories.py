@@ -17,6 +17,9 @@ class Story:
     ends: str = ""
     """State whose releases serve in the end; `wants` when empty."""
 
+    passing: bool = False
+    """Whether what it wants serves for a while, though not in the end."""
+
     @property
     def old(self) -> dict[str, str]:
         """Model → release that served before."""
@@ -26,6 +29,11 @@ class Story:
     def new(self) -> dict[str, str]:
         """Model → release that serves in the end."""
         return STATES[self.ends or self.wants].default
+
+    def may_serve(self, model: str) -> set[str]:
+        """Releases of a line that a fault may leave in its committed slot; empty for none yet."""
+        between = {STATES[self.wants].default[model]} if self.passing else set()
+        return {self.old.get(model, ""), self.new.get(model, "")} | between
 
     @property
     def beside(self) -> dict[str, str]:
@@ -48,6 +56,7 @@ STORIES = {
         Story("a challenger that is promoted", ("one", "shadow"), "promoted"),
         Story("a challenger that is withdrawn", ("one", "shadow"), "withdrawn"),
         Story("a challenger that does not load", ("one",), "broken shadow", ends="one"),
+        Story("a release that fails in service", ("one",), "sick", ends="one", passing=True),
         Story("nothing new after a restart", ("one", "two"), "two"),
     )
 }

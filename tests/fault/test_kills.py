@@ -23,6 +23,7 @@ FAILING = (
     THIRD,
     "two model lines at once on a fresh device",
     "a challenger that is promoted",
+    "a release that fails in service",
 )
 """Stories in which the disk fails instead of the process."""
 
