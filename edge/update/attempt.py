@@ -74,6 +74,7 @@ class Attempt:
         model: str,
         release: Release,
         challenge: Challenge | None = None,
+        alone: bool = False,
     ) -> None:
         """Take a proven manifest.
 
@@ -82,11 +83,13 @@ class Attempt:
             model: line for which the release is desired.
             release: what is to run.
             challenge: the terms of running beside what serves; None to serve.
+            alone: nothing serves beside which it could run.
         """
         self._parts = parts
         self._model = model
         self._release = release
         self._challenge = challenge
+        self._alone = alone
         self._slots = Slots(parts.models, model)
         self._swapped = False
         self._abandoned: Event | None = None
@@ -228,10 +231,9 @@ class Attempt:
         await self._course.say(reason=progress.reason[:MAX_REASON])
 
     async def _shadow(self, fact: SlotFact, terms: Challenge) -> None:
-        alone = self._slots.active() is None
         trials = self._course.entry.trials + 1
-        await self._go(Event.SHADOWED, trials=trials, challenge=terms, reason=ALONE if alone else "")
-        if not alone:
+        await self._go(Event.SHADOWED, trials=trials, challenge=terms, reason=ALONE if self._alone else "")
+        if not self._alone:
             await self._parts.serving.challenge(self._model, fact.release, fact.variant, fact.path, terms)
             here("update.shadowed")
 

@@ -182,7 +182,8 @@ class Reconciler:
         proven = await self._manifest(model, release)
         if proven is None:
             return
-        attempt = Attempt(self._parts, model=model, release=proven, challenge=challenge)
+        alone = not self.active.get(model)
+        attempt = Attempt(self._parts, model=model, release=proven, challenge=challenge, alone=alone)
         self._attempts[model] = attempt
         try:
             stage = await (attempt.promote() if promoted else attempt.run())
