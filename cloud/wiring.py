@@ -43,7 +43,9 @@ from cloud.settings import Settings
 from cloud.setup import API_NAME, fit_certificates, open_door, open_sealer, open_state
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
+from cloud.store.distribution import SqlFleets
 from cloud.store.inbox import SqlInbox
+from cloud.store.layouts import SqlLayouts
 from cloud.store.retention import Retention
 from cloud.tls import CertificateKeeper, days_left
 from shared.bus import Bus
@@ -213,7 +215,7 @@ def build(
         turn=turn,
         loop=loop,
         ingest=Ingest(bus, SqlInbox(database, watch=CloneWatch(on_clone=policy.on_clone)), clock=clock),
-        chunks=ChunkServer(bus, blobs, clock=clock),
+        chunks=ChunkServer(bus, blobs, clock=clock, layouts=SqlLayouts(database), fleets=SqlFleets(database)),
         jobs=jobs,
     )
 

@@ -16,6 +16,7 @@ from shared.access import REASON_HEADER, Key, KeyIssued, KeyRequest, Verdict, Wh
 from shared.attested import Attested
 from shared.audit import AuditRow, Witness
 from shared.bundle import Schema
+from shared.distribution import Distribution, Fleet
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
 
@@ -108,6 +109,18 @@ class Client:
     def revoke(self, device: str, *, reason: str) -> api.Device:
         """Shut a device out."""
         return self._send("POST", f"/devices/{device}/revoke", api.Revocation(reason=reason), api.Device)
+
+    def fleets(self) -> list[Fleet]:
+        """Every fleet, and how it is sent model bytes."""
+        return self._get("/fleets", list[Fleet])
+
+    def fleet(self, fleet: str) -> Fleet:
+        """One fleet."""
+        return self._get(f"/fleets/{quote(fleet, safe='')}/distribution", Fleet)
+
+    def distribute(self, fleet: str, rule: Distribution, *, reason: str = "") -> Fleet:
+        """Say how a fleet is sent model bytes from now on."""
+        return self._send("PUT", f"/fleets/{quote(fleet, safe='')}/distribution", rule, Fleet, reason=reason)
 
     def models(self) -> list[api.Line]:
         """Every model line."""

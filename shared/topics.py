@@ -124,6 +124,20 @@ def parse_chunk(topic: str) -> tuple[Digest, int]:
     raise ContractError(f"{topic[:120]!r} is no chunk topic")
 
 
+def parse_any_chunk(topic: str) -> tuple[Digest, str, int]:
+    """Parse a chunk topic of any form into (blob digest, form, chunk index); the form of plain bytes is empty.
+
+    Raises:
+        ContractError: the topic is none of ours.
+    """
+    match topic.split("/"):
+        case ["hl", "1", "blob", digest, form, index] if form and len(form) < 32:
+            blob, number = parse_chunk(f"{ROOT}/blob/{digest}/{index}")
+            return blob, form, number
+    blob, number = parse_chunk(topic)
+    return blob, "", number
+
+
 def matches(topic_filter: str, topic: str) -> bool:
     """MQTT 5 filter matching (OASIS MQTT 5.0, section 4.7), without `$` topics."""
     wanted, given = topic_filter.split("/"), topic.split("/")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -10,8 +13,23 @@ from sqlalchemy import Connection
 from cloud.audit.log import AuditLog
 from cloud.loop.orders import order_release
 from cloud.release.repository import Repository
-from cloud.rollout.advance import Action, Complete, Finish, Halt, Open, Rollout, advance, apply
+from cloud.rollout.advance import View, advance
 from cloud.rollout.desired import desired
+from cloud.rollout.gates import explain
+from cloud.rollout.operate import admit
+from cloud.rollout.state import (
+    Action,
+    Ask,
+    Complete,
+    Finish,
+    Halt,
+    Open,
+    Rollout,
+    RolloutState,
+    Shadow,
+    apply,
+)
+from cloud.rollout.target import matching, place
 from cloud.store.database import Database
 from cloud.store.devices import Devices
 from cloud.store.events import Events
@@ -23,6 +41,9 @@ from shared.ids import release_id
 
 ACTOR = "coordinator"
 
+FEW = 20
+"""Devices that a sentence names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutKeeper:
@@ -31,6 +52,8 @@ class RolloutKeeper:
     database: Database
     repository: Repository
     clock: Clock
+    approved: Callable[[Connection, Rollout], bool] = lambda _connection, rollout: not rollout.spec.approvals
+    """Whether enough people have agreed to a rollout."""
 
     def turn(self) -> None:
         """Advance each rollout in a transaction of its own; what devices see follows with `sign`."""
@@ -60,29 +83,39 @@ class RolloutKeeper:
         release = Releases(connection).get(rollout.release)
         if release.published_at is None:
             return
-        at = self.clock.now()
-        enrolled = {device.id for device in Devices(connection).enrolled(fleet=rollout.fleet)}
-        excused = {device for wave in rollout.waves for device in wave.devices} - enrolled
-        for action in advance(rollout, Rollouts(connection).reports(rollout.id), at=at, excused=excused):
+        at, store = self.clock.now(), Rollouts(connection)
+        labels = Devices(connection).labels(fleet=rollout.fleet)
+        rollout = self._take_in(store, rollout, matching(rollout.spec.target, labels))
+        for action in advance(rollout, self._view(connection, rollout, labels), at=at):
             before, rollout = rollout, apply(rollout, action, at=at)
             if isinstance(action, Halt):
-                rollout = self._fall_back(connection, rollout, at=at)
-            Rollouts(connection).save(rollout)
+                rollout = fall_back(connection, rollout, at=at, by=ACTOR)
+            store.save(rollout)
+            if isinstance(action, Ask):
+                store.ask(rollout.id, action.devices, at=at)
             _tell(connection, rollout, action, before=before, at=at)
 
-    def _fall_back(self, connection: Connection, rollout: Rollout, *, at: float) -> Rollout:
-        """Give the devices that were asked the former bytes under a counter that they accept."""
-        if not rollout.previous:
-            return rollout
-        former = Releases(connection).get(rollout.previous).document()
-        counter = Releases(connection).next_counter(rollout.model)
-        again: Release = msgspec.structs.replace(
-            former, id=release_id(rollout.model, counter), counter=counter, created=at
+    def _take_in(self, store: Rollouts, rollout: Rollout, meant: Sequence[str]) -> Rollout:
+        """Give devices that came late their place."""
+        grown = admit(rollout, meant)
+        if grown != rollout:
+            store.save(grown)
+        return grown
+
+    def _view(self, connection: Connection, rollout: Rollout, labels: Mapping[str, Mapping[str, str]]) -> View:
+        """What is known of the rollout's devices."""
+        store, spec = Rollouts(connection), rollout.spec
+        places = {name: place(spec.budget, name, said) for name, said in labels.items()}
+        stay = {*matching(spec.target, labels), *(labels.keys() & set(rollout.asked))}
+        compared = rollout.state is RolloutState.SHADOWING
+        return View(
+            reports=store.reports(rollout.id),
+            evidence=store.evidence(rollout.id, wave=rollout.wave) if compared else {},
+            excused={device for wave in rollout.waves for device in wave.devices} - stay,
+            places=places,
+            members=Counter(places.values()),
+            approved=self.approved(connection, rollout),
         )
-        order_release(
-            connection, again, at=at, by=ACTOR, reason=f"brings {former.id} back: {rollout.reason}", replaces=former.id
-        )
-        return msgspec.structs.replace(rollout, fallback=again.id)
 
     def _sign(self, wanted: FleetDesired) -> None:
         before = self.repository.desired(wanted.fleet)
@@ -98,25 +131,28 @@ class RolloutKeeper:
             )
 
 
+def fall_back(connection: Connection, rollout: Rollout, *, at: float, by: str) -> Rollout:
+    """Give the devices that were asked the former bytes under a counter that they accept."""
+    if not rollout.previous or not rollout.asked:
+        return rollout
+    former = Releases(connection).get(rollout.previous).document()
+    counter = Releases(connection).next_counter(rollout.model)
+    again: Release = msgspec.structs.replace(former, id=release_id(rollout.model, counter), counter=counter, created=at)
+    order_release(
+        connection, again, at=at, by=by, reason=f"brings {former.id} back: {rollout.reason}", replaces=former.id
+    )
+    return msgspec.structs.replace(rollout, fallback=again.id)
+
+
 def named(wanted: FleetDesired) -> set[str]:
     """Every release that a desired state asks for."""
     entries = [wanted.default, *wanted.devices.values()]
-    return {release for entry in entries for release in entry.values() if release}
+    challengers = {each.release for entry in wanted.challengers.values() for each in entry.values()}
+    return challengers | {release for entry in entries for release in entry.values() if release}
 
 
 def _tell(connection: Connection, rollout: Rollout, action: Action, *, before: Rollout, at: float) -> None:
-    match action:
-        case Open(wave):
-            names = list(rollout.waves[wave].devices)
-            kind, text = "rollout.wave", f"{rollout.release} goes to {', '.join(names)}"
-            data = {"wave": wave, "devices": names}
-        case Complete(wave):
-            kind, text, data = "rollout.soak", f"wave {wave} of {rollout.id} serves", {"wave": wave}
-        case Finish():
-            kind, text, data = "rollout.done", f"{rollout.fleet} runs {rollout.release}", {}
-        case Halt(reason):
-            kind, text = "rollout.halted", f"{rollout.id} is halted: {reason}"
-            data = {"reason": reason, "fallback": rollout.fallback}
+    kind, text, data = _told(rollout, action)
     Events(connection).add(kind, rollout.id, text, at=at, **data)
     AuditLog(connection).add(
         at=at,
@@ -127,3 +163,32 @@ def _tell(connection: Connection, rollout: Rollout, action: Action, *, before: R
         before={"state": before.state.value, "wave": before.wave},
         after={"state": rollout.state.value} | data,
     )
+
+
+def _told(rollout: Rollout, action: Action) -> tuple[str, str, dict[str, Any]]:
+    """Kind, words and figures of an action for timeline and audit log."""
+    match action:
+        case Shadow(wave):
+            names = list(rollout.waves[wave].devices)
+            text = f"{rollout.release} runs in the shadow on {_names(names)}"
+            return "rollout.shadow", text, {"wave": wave, "devices": names}
+        case Open(wave, proofs):
+            proven = "; ".join(explain(proof) for proof in proofs)
+            text = f"wave {wave} of {rollout.id} opens" + (f": {proven}" if proven else "")
+            return "rollout.open", text, {"wave": wave, "proofs": msgspec.to_builtins(proofs)}
+        case Ask(devices):
+            data = {"wave": rollout.wave, "devices": list(devices)}
+            return "rollout.wave", f"{rollout.release} goes to {_names(devices)}", data
+        case Complete(wave):
+            return "rollout.soak", f"wave {wave} of {rollout.id} serves", {"wave": wave}
+        case Finish():
+            return "rollout.done", f"{rollout.fleet} runs {rollout.release}", {}
+        case Halt(reason, proofs):
+            data = {"reason": reason, "fallback": rollout.fallback, "proofs": msgspec.to_builtins(proofs)}
+            return "rollout.halted", f"{rollout.id} is halted: {reason}", data
+
+
+def _names(devices: Sequence[str]) -> str:
+    """A few of them."""
+    more = len(devices) - FEW
+    return ", ".join(devices[:FEW]) + (f" and {more} more" if more > 0 else "")

@@ -46,6 +46,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Why its key seems to be in two places; empty for none. A new enrolment, with a new key, ends it."""
 
     alarm_at: float | None = None
+    labels: dict[str, str] = {}
+    """What operators call it by; `site` says where it stands."""
 
 
 class Devices:
@@ -79,6 +81,12 @@ class Devices:
         """Every device by name, or those of one fleet."""
         query = select(devices).order_by(devices.c.id)
         return many(self._connection, query if fleet is None else query.where(devices.c.fleet == fleet), Device)
+
+    def labels(self, *, fleet: str) -> dict[str, dict[str, str]]:
+        """Enrolled device of a fleet → what operators call it by, sorted by name."""
+        query = select(devices.c.id, devices.c.labels).order_by(devices.c.id)
+        here = query.where(devices.c.fleet == fleet, devices.c.state == DeviceState.ENROLLED.value)
+        return {name: dict(labels) for name, labels in self._connection.execute(here)}
 
     def enrolled(self, *, fleet: str | None = None) -> list[Device]:
         """Those that may talk to us."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
-from sqlalchemy import Connection, select, update
+from collections.abc import Iterator, Mapping, Sequence
 
-from cloud.rollout.advance import TERMINAL, Report, Rollout
+import msgspec
+from sqlalchemy import Connection, func, select, update
+
+from cloud.rollout.advance import Report
+from cloud.rollout.evidence import Evidence, evidence_of
+from cloud.rollout.state import TERMINAL, Rollout
 from cloud.store.rows import UnknownError, columns, many, one
-from cloud.store.tables import rollout_devices, rollouts
-from shared.messages import Stage, UpdateStatus
+from cloud.store.tables import device_status, rollout_devices, rollouts, shadow_evidence
+from shared.codec import pack, unpack
+from shared.messages import ShadowReport, Stage, UpdateStatus
+
+MANY = 500
+"""Names in one statement; SQLite and PostgreSQL bound their number."""
 
 
 class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,20 +45,50 @@ class Rollouts:
     def add(self, rollout: Rollout) -> None:
         """Keep a new rollout with a row for each of its devices."""
         self._connection.execute(rollouts.insert().values(**columns(rollout)))
-        for index, wave in enumerate(rollout.waves):
-            for device in wave.devices:
-                row = RolloutDevice(rollout=rollout.id, device=device, wave=index)
-                self._connection.execute(rollout_devices.insert().values(**columns(row)))
+        self._place(rollout, known={})
 
     def save(self, rollout: Rollout) -> None:
-        """Keep the rollout's new state, and when each of its waves was offered."""
+        """Keep the rollout's new state, and the waves of devices whose place in it is new."""
+        before = self.get(rollout.id)
         self._connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**columns(rollout)))
-        offered = (rollout_devices.c.rollout == rollout.id, rollout_devices.c.wave <= rollout.wave)
-        self._connection.execute(
-            update(rollout_devices)
-            .where(*offered, rollout_devices.c.offered_at.is_(None))
-            .values(offered_at=rollout.opened_at)
-        )
+        if before.waves != rollout.waves:
+            query = select(rollout_devices.c.device, rollout_devices.c.wave)
+            rows = self._connection.execute(query.where(rollout_devices.c.rollout == rollout.id))
+            self._place(rollout, known={row.device: row.wave for row in rows})
+
+    def ask(self, rollout: str, devices: Sequence[str], *, at: float) -> None:
+        """Note when devices were asked to let the release serve."""
+        first = rollout_devices.c.offered_at.is_(None)
+        for some in batched(devices, MANY):
+            where = (rollout_devices.c.rollout == rollout, rollout_devices.c.device.in_(some))
+            self._connection.execute(update(rollout_devices).where(*where, first).values(offered_at=at))
+
+    def _place(self, rollout: Rollout, *, known: Mapping[str, int]) -> None:
+        """Make the rows say in which wave each device is."""
+        places = {device: index for index, wave in enumerate(rollout.waves) for device in wave.devices}
+        fresh = [device for device in places if device not in known]
+        serving = self._serving(rollout.model, rollout.release)
+        rows = [
+            RolloutDevice(
+                rollout=rollout.id,
+                device=device,
+                wave=places[device],
+                stage=Stage.ACTIVE.value if device in serving else "",  # it will not say again what it said before
+            )
+            for device in fresh
+        ]
+        if rows:
+            self._connection.execute(rollout_devices.insert(), [columns(row) for row in rows])
+        for device, wave in known.items():
+            where = (rollout_devices.c.rollout == rollout.id, rollout_devices.c.device == device)
+            if device not in places:
+                self._connection.execute(rollout_devices.delete().where(*where))
+            elif places[device] != wave:
+                self._connection.execute(update(rollout_devices).where(*where).values(wave=places[device]))
+
+    def _serving(self, model: str, release: str) -> set[str]:
+        query = select(device_status.c.device).where(device_status.c.model == model, device_status.c.serving == release)
+        return set(self._connection.scalars(query))
 
     def find(self, rollout: str) -> Rollout | None:
         """The rollout, or None."""
@@ -83,12 +121,23 @@ class Rollouts:
         return many(self._connection, ordered, RolloutDevice)
 
     def reports(self, rollout: str) -> dict[str, Report]:
-        """The newest report of each device that has said anything."""
-        rows = self.devices(rollout)
-        return {row.device: Report(stage=Stage(row.stage), reason=row.reason) for row in rows if row.stage}
+        """The newest report of each device that has said anything or was asked."""
+        named = (rollout_devices.c.device, rollout_devices.c.stage, rollout_devices.c.reason)
+        query = select(*named, rollout_devices.c.offered_at).where(rollout_devices.c.rollout == rollout)
+        return {
+            device: Report(stage=Stage(stage) if stage else None, reason=reason, asked_at=asked_at)
+            for device, stage, reason, asked_at in self._connection.execute(query)
+            if stage or asked_at is not None
+        }
+
+    def stages(self, rollout: str) -> dict[str, int]:
+        """Stage → devices that said so last; those that have said nothing under an empty one."""
+        query = select(rollout_devices.c.stage, func.count()).where(rollout_devices.c.rollout == rollout)
+        rows = self._connection.execute(query.group_by(rollout_devices.c.stage))
+        return {str(stage): int(count) for stage, count in rows}
 
     def record(self, device: str, status: UpdateStatus, *, at: float) -> None:
-        """Take a device's report into every rollout of that release which asked it."""
+        """Take a device's report into every rollout of that release which has it in a wave."""
         mine = select(rollouts.c.id).where(rollouts.c.release == status.release)
         where = (rollout_devices.c.device == device, rollout_devices.c.rollout.in_(mine))
         values = {"stage": status.stage.value, "reason": status.reason, "at": at}
@@ -96,3 +145,40 @@ class Rollouts:
         if status.stage is Stage.ACTIVE:
             first = rollout_devices.c.active_at.is_(None)
             self._connection.execute(update(rollout_devices).where(*where, first).values(active_at=at))
+
+    def compare(self, device: str, report: ShadowReport, *, at: float) -> None:
+        """Add what a challenger did on a device to the evidence of every rollout that is under way with it.
+
+        Raises:
+            ContractError: the report contradicts itself.
+        """
+        seen = evidence_of(report)
+        mine = (
+            select(rollout_devices.c.rollout)
+            .join(rollouts, rollouts.c.id == rollout_devices.c.rollout)
+            .where(rollout_devices.c.device == device, rollouts.c.release == report.release)
+            .where(rollouts.c.state.not_in([state.value for state in TERMINAL]))
+        )
+        for name in self._connection.scalars(mine).all():
+            where = (shadow_evidence.c.rollout == name, shadow_evidence.c.device == device)
+            held = self._connection.scalar(select(shadow_evidence.c.body).where(*where))
+            if held is None:
+                row = {"rollout": name, "device": device, "body": pack(seen), "at": at}
+                self._connection.execute(shadow_evidence.insert().values(**row))
+            else:
+                body = pack(unpack(held, Evidence) + seen)
+                self._connection.execute(update(shadow_evidence).where(*where).values(body=body, at=at))
+
+    def evidence(self, rollout: str, *, wave: int | None = None) -> dict[str, Evidence]:
+        """Device → what was compared there, over all waves or in one of them."""
+        query = select(shadow_evidence.c.device, shadow_evidence.c.body).where(shadow_evidence.c.rollout == rollout)
+        if wave is not None:
+            same = (rollout_devices.c.rollout == rollout, rollout_devices.c.wave == wave)
+            query = query.where(shadow_evidence.c.device.in_(select(rollout_devices.c.device).where(*same)))
+        return {device: unpack(body, Evidence) for device, body in self._connection.execute(query)}
+
+
+def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Pieces of at most `size`."""
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

@@ -10,10 +10,11 @@ from pathlib import Path
 from random import Random
 
 from edge.update.course import MAX_REASON, Course, Report, reason_of
-from edge.update.download import Download, Patience, Progress
+from edge.update.download import Progress
+from edge.update.fetch import fetch
 from edge.update.journal import Entry, Journal, opened
 from edge.update.machine import Event
-from edge.update.partial import PartialFile
+from edge.update.pace import Patience
 from edge.update.serving import Serving
 from edge.update.slots import Slots
 from edge.update.trust import Trust
@@ -157,13 +158,16 @@ class Attempt:
             await self._go(Event.STAGED, slot=self._slots.idle())
             return self._slots.idle(), fact
         file = await self._fetched(variant)
+        self._course.received = variant.size
         await self._go(Event.PROVEN)
         slot, fact = await self._stage(file, variant)
         await self._go(Event.STAGED, slot=slot)
         return slot, fact
 
     async def _fetched(self, variant: Variant) -> Path:
-        self._fetching = asyncio.create_task(self._fetch(variant), name=f"fetch-{self._release.id}")
+        self._fetching = asyncio.create_task(
+            fetch(self._parts, self._slots, variant, self._progress), name=f"fetch-{self._release.id}"
+        )
         try:
             return await self._fetching
         except asyncio.CancelledError:
@@ -184,26 +188,6 @@ class Attempt:
         except HinterlandError:
             return None
 
-    async def _fetch(self, variant: Variant) -> Path:
-        path = await asyncio.to_thread(self._slots.incoming, variant)
-        partial = await asyncio.to_thread(PartialFile, path, variant)
-        try:
-            await self._seed(partial)
-            self._received = partial.received
-            download = Download(
-                self._parts.bus,
-                partial,
-                device=self._parts.device,
-                clock=self._parts.clock,
-                random=self._parts.random,
-                patience=self._parts.patience,
-            )
-            await download.run(self._progress)
-            self._received = partial.received
-            return await asyncio.to_thread(partial.finish)
-        finally:
-            partial.close()
-
     async def _stage(self, file: Path, variant: Variant) -> tuple[str, SlotFact]:
         keys = await self._parts.trust.model_keys()
         stage = self._slots.stage  # the digest is proven: `PartialFile.finish` took it as the bytes came
@@ -211,23 +195,8 @@ class Attempt:
             stage, file, release=self._release, variant=variant, keys=keys, digest=variant.digest
         )
 
-    async def _seed(self, partial: PartialFile) -> None:
-        active = self._slots.active()
-        if active is None or not partial.missing:
-            return
-        try:
-            keys = await self._parts.trust.model_keys()
-            fact = await asyncio.to_thread(
-                self._slots.inspect, active, keys=keys
-            )  # each chunk is proven as it is copied
-            copied = await asyncio.to_thread(partial.seed, fact)
-        except (TrustError, OSError) as error:
-            log.info("nothing copied from slot %s: %s", active, error)
-        else:
-            log.info("%d chunks copied from slot %s", copied, active)
-
     async def _progress(self, progress: Progress) -> None:
-        self._received = progress.received
+        self._course.received = progress.received
         await self._course.say(reason=progress.reason[:MAX_REASON])
 
     async def _shadow(self, fact: SlotFact, terms: Challenge) -> None:
@@ -296,11 +265,3 @@ class Attempt:
         if self._abandoned:
             raise AbandonedError(self._why)
         await self._course.go(event, **facts)
-
-    @property
-    def _received(self) -> int:
-        return self._course.received
-
-    @_received.setter
-    def _received(self, count: int) -> None:
-        self._course.received = count

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from cloud.devices.broker import COORDINATOR, Grant
-from edge.update.download import Patience
+from edge.update.pace import Patience
 from shared.bundle import CHUNK_SIZE
 from shared.bus import Delivery
 from shared.bus.mqtt import MqttBus

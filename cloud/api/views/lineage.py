@@ -10,7 +10,7 @@ from cloud.api.views.devices import device_view
 from cloud.api.views.releases import release_view
 from cloud.api.views.runs import run_view
 from cloud.api.views.telemetry import latency
-from cloud.rollout.advance import Rollout
+from cloud.rollout.state import Rollout
 from cloud.store.attestations import Attestations
 from cloud.store.drift import DriftStore
 from cloud.store.releases import ReleaseRow, Releases

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection
 
-from cloud.rollout.advance import Rollout as RolloutValue
+from cloud.rollout.state import Rollout as RolloutValue
 from cloud.store.rollouts import Rollouts
 from shared.api import Rollout, RolloutDevice
 
