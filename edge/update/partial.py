@@ -151,9 +151,9 @@ class PartialFile:
                 self._have(index, data)
 
     def _have(self, index: int, data: bytes) -> None:
-        self._missing.discard(index)
-        self._received += len(data)
         self._grow(index, data)
+        self._received += len(data)
+        self._missing.discard(index)  # last: who sees that nothing is lacking finishes the file, from another thread
 
     def _grow(self, index: int, data: bytes) -> None:
         """Take chunk `index` into the digest of the whole if it is next, and those behind it that came earlier."""

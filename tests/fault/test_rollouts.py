@@ -15,7 +15,7 @@ from tests.fault.office import FLEET, MODEL, RELEASE, Office, in_a_child, open_o
 WAVES = [0.4, 1.0]
 EVENTS = [
     ("rollout.created", None),
-    *((kind, wave) for wave in range(3) for kind in ("rollout.wave", "rollout.soak")),
+    *((kind, wave) for wave in range(3) for kind in ("rollout.open", "rollout.wave", "rollout.soak")),
     ("rollout.done", None),
 ]
 
@@ -129,7 +129,7 @@ def test_row_34_failures_over_the_threshold_halt_the_rollout(tmp_path, cases):
     assert rollout.wave == 1  # the first wave in which one in five fails
     assert "rolled-back" in rollout.reason
     assert set().union(*asked) == {name for wave in rollout.waves[:2] for name in wave.devices}
-    assert not any(each - set(rollout.offered) for each in asked)
+    assert not any(each - set(rollout.asked) for each in asked)
     cases(len(rollout.waves))
 
 
@@ -138,7 +138,7 @@ def test_row_34_a_failing_canary_is_enough(tmp_path):
     office.go_on({"watch-00"}, more=20)
     rollout = office.rollout()
     office.database.close()
-    assert (rollout.state, rollout.offered) == (RolloutState.HALTED, ("watch-00",))
+    assert (rollout.state, rollout.asked) == (RolloutState.HALTED, ("watch-00",))
 
 
 def test_failures_below_the_threshold_do_not_halt_it(tmp_path):

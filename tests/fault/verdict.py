@@ -85,7 +85,7 @@ def _judge_start(place: Place, story: Story, before: dict[str, str]) -> None:
 
 def _judge_end(ground: Ground, place: Place, story: Story) -> None:
     ended = place.heard("end")[-1]
-    assert ended == story.new, f"serves {ended} in the end"
+    assert ended == story.new, f"serves {ended} in the end: {place.heard('said')[-3:]}"
     journal = Journal(place.device / "journal.json")
     for model, release in story.new.items():
         assert committed(ground, place, model) == release, f"the slot of {model} does not hold {release}"
