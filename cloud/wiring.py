@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from cloud.access.approvers import Approvers
 from cloud.access.gate import open_gate
+from cloud.access.rollout_approvers import approved
 from cloud.api.app import create_app
 from cloud.api.services import Services
 from cloud.audit.anchors import AnchorFile, Anchoring
@@ -127,7 +128,7 @@ def build(
     jobs = jobs or LocalJobs(job_argv(), env={**os.environ, "HINTERLAND_DIR": str(layout.directory)})
     nodes = nodes or (SuperlinkNodes(settings) if settings.superlink.enabled else None)
     doors = Doors(database=database, broker=open_door(settings, authority), nodes=nodes, clock=clock)
-    rollouts = RolloutKeeper(database=database, repository=repository, clock=clock)
+    rollouts = RolloutKeeper(database=database, repository=repository, clock=clock, approved=approved)
     publishing = Publishing(repository, MetadataPublisher(bus, tenant=TenantId(settings.identity.tenant)), bus)
     runs = RunKeeper(
         database=database,

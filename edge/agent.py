@@ -22,6 +22,7 @@ from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
 from edge.training.labels import Label, LabelInbox
 from edge.update.reconcile import Reconciler
+from edge.update.scrub import Scrub
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import HinterlandError
@@ -48,6 +49,7 @@ class Agent:
     speaker: Speaker
     files: RetainedFiles
     updates: Reconciler
+    scrub: Scrub
     pipelines: list[Pipeline]
     store: DatasetStore
     labels: LabelInbox
@@ -92,6 +94,7 @@ class Agent:
             ("reference", self.reference.run()),
             ("labels", self._label_forever()),
             ("renewal", self.rotation.run()),
+            ("scrub", self.scrub.run()),
             ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
         ]
         work += [(f"pipeline-{each.settings.name}", each.run()) for each in self.pipelines]

@@ -36,6 +36,7 @@ from edge.training.labels import LabelInbox
 from edge.update.attempt import Parts
 from edge.update.journal import Journal
 from edge.update.reconcile import Reconciler
+from edge.update.scrub import Scrub
 from edge.update.trust import Trust
 from shared.bundle import Runtime
 from shared.bus import Bus
@@ -49,6 +50,9 @@ log = logging.getLogger(__name__)
 
 RUNTIMES = (Runtime.ONNXRUNTIME,)
 """What this agent can execute; other runtimes join here."""
+
+CHALLENGER_NICE = 10
+"""Of a challenger's process: the champion's, which has 0, gets nine times its processor time where both want it."""
 
 SNAPSHOT_S = 5.0
 """Seconds between two pictures on disk."""
@@ -85,7 +89,10 @@ def build(
     uplink = Uplink(bus, outbox, device=identity.device, clock=clock)
     speaker = Speaker(outbox)
     files = RetainedFiles(bus, tenant=identity.tenant, fleet=identity.fleet)
-    host = ModelHost(_runtime(settings.inference, clock, random))
+    host = ModelHost(
+        _runtime(settings.inference, clock, random),
+        challenge=_runtime(settings.inference, clock, random, nice=CHALLENGER_NICE),
+    )
     store = DatasetStore(settings.data)
 
     async def report(status: UpdateStatus) -> None:
@@ -107,6 +114,7 @@ def build(
         clock=clock,
         random=random,
     )
+    reconciler = Reconciler(updates)
     reference = ReferenceWriter(host=host, store=store, emit=speaker, clock=clock, settings=settings)
     common = _Common(settings=settings, host=host, speaker=speaker, store=store, clock=clock, reference=reference)
     return Agent(
@@ -118,7 +126,8 @@ def build(
         uplink=uplink,
         speaker=speaker,
         files=files,
-        updates=Reconciler(updates),
+        updates=reconciler,
+        scrub=Scrub(updates, reconciler),
         pipelines=[common.pipeline(wanted) for wanted in settings.pipelines],
         store=store,
         labels=LabelInbox(settings.state / "labels"),
@@ -140,8 +149,8 @@ def _endpoint(identity: Identity, now: Callable[[], float]) -> Endpoint:
     )
 
 
-def _runtime(settings: conf.InferenceSettings, clock: Clock, random: Random) -> Load:
-    """What loads models."""
+def _runtime(settings: conf.InferenceSettings, clock: Clock, random: Random, *, nice: int = 0) -> Load:
+    """What loads models; `nice` is the priority of their processes."""
     if settings.isolation == "none":
         from edge.inference.onnx_runtime import OnnxSession, OnnxSettings
 
@@ -152,6 +161,7 @@ def _runtime(settings: conf.InferenceSettings, clock: Clock, random: Random) -> 
         threads=settings.threads,
         load_s=settings.load_s,
         answer_s=settings.answer_s,
+        nice=nice,
         user=settings.user,
     )
     return IsolatedSession.loader(isolation, clock=clock, random=random)
@@ -183,6 +193,7 @@ class _Common:
                 model=wanted.model,
                 telemetry_s=reporting.telemetry_s,
                 drift=DriftSettings(inputs=reporting.drift_inputs),
+                cores=self.settings.inference.threads,
             ),
             source=_source(wanted, self.clock),
             host=self.host,

@@ -87,10 +87,19 @@ class Client:
         return self._send("POST", f"/releases/{release}/{word}", Verdict(digest=digest, reason=reason), api.Release)
 
     def create_token(
-        self, *, device: str = "", fleet: str = "", ttl_s: float = 86_400.0, key_sha256: str = "", reason: str = ""
+        self,
+        *,
+        device: str = "",
+        fleet: str = "",
+        ttl_s: float = 86_400.0,
+        key_sha256: str = "",
+        reason: str = "",
+        labels: Mapping[str, str] | None = None,
     ) -> api.TokenIssued:
         """Make an enrolment token; it is shown once."""
-        request = api.TokenRequest(device=device, fleet=fleet, ttl_s=ttl_s, key_sha256=key_sha256, reason=reason)
+        request = api.TokenRequest(
+            device=device, fleet=fleet, ttl_s=ttl_s, key_sha256=key_sha256, reason=reason, labels=dict(labels or {})
+        )
         return self._send("POST", "/tokens", request, api.TokenIssued)
 
     def devices(self) -> list[api.Device]:
@@ -185,6 +194,25 @@ class Client:
     def rollout(self, rollout: str) -> api.Rollout:
         """One rollout."""
         return self._get(f"/rollouts/{rollout}", api.Rollout)
+
+    def apply_rollout(self, document: Mapping[str, Any], *, dry_run: bool = False, reason: str = "") -> api.Applied:
+        """Begin the rollout that `document` describes, or change the one that is under way; or say what would be."""
+        path = "/rollouts/apply" + ("?dry_run=true" if dry_run else "")
+        return self._send("POST", path, dict(document), api.Applied, reason=reason)
+
+    def intervene(self, rollout: str, what: str, *, reason: str) -> api.Rollout:
+        """`pause`, `resume`, `abort` or `rollback` a rollout."""
+        return self._send("POST", f"/rollouts/{rollout}/{what}", api.Revocation(reason=reason), api.Rollout)
+
+    def vote_rollout(self, rollout: str, *, digest: str, approved: bool, reason: str) -> api.Rollout:
+        """Approve or reject the rollout whose document has `digest`."""
+        word = "approve" if approved else "reject"
+        return self._send("POST", f"/rollouts/{rollout}/{word}", Verdict(digest=digest, reason=reason), api.Rollout)
+
+    def label(self, device: str, labels: Mapping[str, str], *, reason: str = "") -> api.Device:
+        """Replace what a device is called by."""
+        document = api.Labels(labels=dict(labels))
+        return self._send("PUT", f"/devices/{device}/labels", document, api.Device, reason=reason)
 
     def drift(self, *, device: str | None = None) -> api.Drift:
         """Drift scores and alarms."""

@@ -62,6 +62,7 @@ def device(found: api.Device) -> list[Table]:
         "revoked": moment(found.revoked_at),
         "last seen": moment(found.last_seen),
         "hardware": ", ".join(found.hardware),
+        "labels": ", ".join(f"{key}={value}" for key, value in sorted(found.labels.items())),
         "Flower node": found.node,
     }
     rows = [(name, value) for name, value in said.items() if value]
@@ -153,23 +154,6 @@ def _gist(said: Statement) -> str:
     if parts := about.get("components"):
         return f"{about.get('bomFormat')} {about.get('specVersion')}, {len(parts)} components"
     return said.predicate_type
-
-
-def rollouts(found: Sequence[api.Rollout]) -> Table:
-    """One line a rollout."""
-    rows = [
-        (
-            rollout.id,
-            rollout.state,
-            f"{rollout.wave + 1}/{len(rollout.waves)}",
-            f"{sum(device.stage == 'active' for device in rollout.devices)}/{len(rollout.devices)}",
-            rollout.previous,
-            rollout.fallback,
-            rollout.reason,
-        )
-        for rollout in found
-    ]
-    return table("Rollouts", ("rollout", "state", "wave", "active", "before", "fallback", "reason"), rows)
 
 
 def drift(found: api.Drift) -> Table:

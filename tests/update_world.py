@@ -21,7 +21,7 @@ from edge.update.journal import Journal
 from edge.update.reconcile import Reconciler
 from edge.update.serving import MemoryServing
 from edge.update.trust import Trust
-from shared.bundle import FleetDesired, Release, Runtime, Schema, Variant, split
+from shared.bundle import Challenge, FleetDesired, Release, Runtime, Schema, Variant, split
 from shared.bus.memory import MemoryBroker
 from shared.clock import SystemClock
 from shared.ids import device_id, fleet_id, sha256, tenant_id
@@ -126,6 +126,12 @@ class UpdateWorld:
     async def desire(self, **releases: str) -> None:
         """Sign what the fleet should run, publish, and wait until the device's cache has it."""
         self.repository.set_desired(FleetDesired(fleet=FLEET, default=releases))
+        await self.publish()
+
+    async def challenge(self, challenger: Challenge | None, **releases: str) -> None:
+        """As `desire`, for a device that should run `challenger` beside its release of the line `activity`."""
+        challengers = {DEVICE: {"activity": challenger}} if challenger else {}
+        self.repository.set_desired(FleetDesired(fleet=FLEET, default=releases, challengers=challengers))
         await self.publish()
 
     async def publish(self) -> None:

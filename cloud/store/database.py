@@ -47,6 +47,17 @@ class Database:
             yield connection
 
     @contextmanager
+    def rehearse(self) -> Iterator[Connection]:
+        """A writing transaction of which nothing stays: to see what an order would come to.
+
+        Raises:
+            FaultError: as for `write`.
+        """
+        with _faults(), self.engine.connect() as connection, connection.begin() as transaction:
+            yield connection
+            transaction.rollback()
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view of what is committed; nothing written here is kept.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -81,6 +82,10 @@ class Devices:
         """Every device by name, or those of one fleet."""
         query = select(devices).order_by(devices.c.id)
         return many(self._connection, query if fleet is None else query.where(devices.c.fleet == fleet), Device)
+
+    def label(self, device: str, labels: Mapping[str, str]) -> None:
+        """Replace what operators call a device by."""
+        self._connection.execute(update(devices).where(devices.c.id == device).values(labels=dict(labels)))
 
     def labels(self, *, fleet: str) -> dict[str, dict[str, str]]:
         """Enrolled device of a fleet → what operators call it by, sorted by name."""

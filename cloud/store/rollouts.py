@@ -64,6 +64,12 @@ class Rollouts:
             where = (rollout_devices.c.rollout == rollout, rollout_devices.c.device.in_(some))
             self._connection.execute(update(rollout_devices).where(*where, first).values(offered_at=at))
 
+    def postpone(self, rollout: str, *, by: float) -> None:
+        """Move the moments of asking on by the seconds of a pause, so that it counts against no deadline."""
+        where = (rollout_devices.c.rollout == rollout, rollout_devices.c.offered_at.is_not(None))
+        later = rollout_devices.c.offered_at + by
+        self._connection.execute(update(rollout_devices).where(*where).values(offered_at=later))
+
     def _place(self, rollout: Rollout, *, known: Mapping[str, int]) -> None:
         """Make the rows say in which wave each device is."""
         places = {device: index for index, wave in enumerate(rollout.waves) for device in wave.devices}
@@ -132,11 +138,11 @@ class Rollouts:
             if stage or asked_at is not None
         }
 
-    def stages(self, rollout: str) -> dict[str, int]:
-        """Stage → devices that said so last; those that have said nothing under an empty one."""
-        query = select(rollout_devices.c.stage, func.count()).where(rollout_devices.c.rollout == rollout)
-        rows = self._connection.execute(query.group_by(rollout_devices.c.stage))
-        return {str(stage): int(count) for stage, count in rows}
+    def progress(self, rollout: str) -> dict[tuple[int, Stage], int]:
+        """(Wave, stage) → devices of the wave that said so last."""
+        named = (rollout_devices.c.wave, rollout_devices.c.stage)
+        query = select(*named, func.count()).where(rollout_devices.c.rollout == rollout, rollout_devices.c.stage != "")
+        return {(wave, Stage(stage)): count for wave, stage, count in self._connection.execute(query.group_by(*named))}
 
     def record(self, device: str, status: UpdateStatus, *, at: float) -> None:
         """Take a device's report into every rollout of that release which has it in a wave."""

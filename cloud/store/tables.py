@@ -90,6 +90,7 @@ enrolment_tokens = Table(
     Column("used_at", Double),
     Column("used_by", DIGEST, nullable=False),
     Column("key_sha256", DIGEST, nullable=False),  # the only key that may use it; empty for any
+    Column("labels", JSON, nullable=False, server_default="{}"),
 )
 
 api_keys = Table(

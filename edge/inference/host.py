@@ -2,6 +2,7 @@
 
 A swap loads the new model beside the old one, tries it, and changes which of them the next lease gets.
 Inputs in work keep the session they started with, so none is dropped and each result is from one release.
+Beside what serves a challenger may run, which never takes its place: a promotion loads it anew.
 """
 
 from __future__ import annotations
@@ -10,27 +11,18 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from edge.inference.challenger import Challenger
+from edge.inference.health import failing
 from edge.inference.runtime import Load, Session
+from edge.inference.served import Served
 from edge.inference.warmup import warm_up
-from shared.bundle import Release, Schema, Variant
+from shared.bundle import Challenge, Release, Variant
 from shared.trust import read_proven
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A release as it serves."""
-
-    release: Release
-    variant: Variant
-    session: Session
-
-    @property
-    def schema(self) -> Schema:
-        """How to feed the model and read its answer."""
-        return self.release.schema
+__all__ = ["ModelHost", "Served", "load_proven"]
 
 
 class _Place:
@@ -43,16 +35,35 @@ class _Place:
         self.users = 0
         self.retired = False
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+            self.close_if_done()
+
     def close_if_done(self) -> None:
         if self.retired and self.users == 0:
             self.served.session.close()
 
 
+class _Shadow(NamedTuple):
+    """A challenger and its place."""
+
+    place: _Place
+    challenger: Challenger
+
+
 class ModelHost:
     """Holds one serving session per model line. All methods belong to one event loop."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, *, challenge: Load | None = None) -> None:
+        """Take what loads models; `challenge` loads those that run in the shadow, with less priority for example."""
         self._load = load
+        self._load_challenger = challenge or load
+        self._shadows: dict[str, _Shadow] = {}
         self._places: dict[str, _Place] = {}
         self._loading = asyncio.Lock()  # one at a time: a swap already holds two models in memory
         self._arrivals: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -69,12 +80,8 @@ class ModelHost:
         if place is None:
             yield None
             return
-        place.users += 1
-        try:
+        with place.held():
             yield place.served
-        finally:
-            place.users -= 1
-            place.close_if_done()
 
     async def arrival(self, model: str) -> None:
         """Return once something serves `model`."""
@@ -102,8 +109,62 @@ class ModelHost:
             self._arrivals[model].clear()
             _retire(self._places.pop(model, None))
 
+    @contextmanager
+    def shadow(self, model: str) -> Iterator[Challenger | None]:
+        """Hold what runs in the shadow of `model` now, as `lease` holds what serves."""
+        shadow = self._shadows.get(model)
+        if shadow is None:
+            yield None
+            return
+        with shadow.place.held():
+            yield shadow.challenger
+
+    async def challenge(self, model: str, release: Release, variant: Variant, path: Path, terms: Challenge) -> None:
+        """Run `variant` of `release` in the shadow of what serves `model`; proven and tried as in `activate`.
+
+        Raises:
+            TrustError, FaultError: as `activate`; nothing runs in the shadow then.
+        """
+        await self.unchallenge(model)
+        async with self._loading:
+            session = await _kept(
+                asyncio.to_thread(load_proven, path, release=release, variant=variant, load=self._load_challenger)
+            )
+            served = Served(release=release, variant=variant, session=session)
+            self._shadows[model] = _Shadow(_Place(served), Challenger(served, terms))
+
+    async def unchallenge(self, model: str) -> None:
+        """Run nothing in the shadow of `model` from the next input on."""
+        async with self._loading:
+            shadow = self._shadows.pop(model, None)
+            _retire(shadow.place if shadow else None)
+
+    def retune(self, model: str, terms: Challenge) -> None:
+        """Other terms for what runs in the shadow; the release stays."""
+        if model in self._shadows:
+            self._shadows[model].challenger.terms = terms
+
+    def challenger(self, model: str) -> str:
+        """Release that runs in the shadow of `model`; empty for none."""
+        return self._shadows[model].challenger.release if model in self._shadows else ""
+
+    def challenger_of(self, model: str) -> Challenger | None:
+        """What runs in the shadow of `model` now; to infer with it, hold it with `shadow`."""
+        return self._shadows[model].challenger if model in self._shadows else None
+
+    def ailing(self, model: str) -> str:
+        """Why what serves `model` should serve no longer; empty while it is well."""
+        place = self._places.get(model)
+        return failing(place.served.session) if place else ""
+
+    def challenger_ailing(self, model: str) -> str:
+        """Why what runs in the shadow of `model` should not; empty while it is well."""
+        return self._shadows[model].challenger.ailing if model in self._shadows else ""
+
     async def close(self) -> None:
         """Serve nothing any more; models in processes of their own end."""
+        for model in list(self._shadows):
+            await self.unchallenge(model)
         for model in list(self._places):
             await self.withdraw(model)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from random import Random
@@ -27,7 +28,7 @@ STEADY_S = 60.0
 """After this long without an end, the next one is the first again."""
 
 ALARM = 3
-"""Ends in a row after which an operator has to know."""
+"""Ends in a row after which an operator has to know, and the release is rolled back (`edge.update.plan`)."""
 
 
 class IsolatedSession:
@@ -48,6 +49,9 @@ class IsolatedSession:
         self._started = clock.monotonic()
         self.ends = 0
         """Times in a row that the model's process ended by itself or had to be killed."""
+
+        self.last_end = ""
+        """Why, last."""
 
         self._model = make_file(data)  # every start loads the very bytes that were proven
         try:
@@ -85,9 +89,10 @@ class IsolatedSession:
             process = self._living()
             try:
                 return process.run(batch)
-            finally:
+            except BaseException as error:
                 if not process.alive:
-                    self._note_end()
+                    self._note_end(error)
+                raise
 
     def close(self) -> None:
         self._process.close()
@@ -100,20 +105,22 @@ class IsolatedSession:
         left = self._ready_at - self._clock.monotonic()
         if left > 0:
             raise FaultError(f"the model's process ended and starts again in {left:.1f} s")
+        self._started = math.inf  # a start that fails has lived for no time
         try:
             self._process = Process(self._model, self._isolation)
-        except BaseException:
-            self._note_end()
+        except BaseException as error:
+            self._note_end(error)
             raise
         self._started = self._clock.monotonic()
         return self._process
 
-    def _note_end(self) -> None:
+    def _note_end(self, error: BaseException) -> None:
         now = self._clock.monotonic()
         if now - self._started > STEADY_S:
             self.ends = 0
             self._backoff.reset()
         self.ends += 1
+        self.last_end = str(error)
         pause = self._backoff.next()
         self._ready_at = now + pause
         level = logging.ERROR if self.ends >= ALARM else logging.WARNING

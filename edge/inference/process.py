@@ -50,6 +50,9 @@ class Isolation:
     answer_s: float = 5.0
     """For each batch."""
 
+    nice: int = 0
+    """Priority of the process, as nice(1) has it: a challenger must not take the processor from what serves."""
+
     user: int = 65534
     """Uid and gid of the process when the agent is root; `nobody` by default."""
 
@@ -198,7 +201,7 @@ def _spawn(isolation: Isolation, end: int, model: int, arena: int) -> subprocess
         threads=isolation.threads,
         user=isolation.user,
     )
-    return subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
         [sys.executable, "-I", "-S", *_arguments(isolation.entry), json.dumps(asdict(order))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -209,6 +212,10 @@ def _spawn(isolation: Isolation, end: int, model: int, arena: int) -> subprocess
         pass_fds=(end, model, arena),
         start_new_session=True,  # Ctrl-C is for the agent, which still answers what it has
     )
+    if isolation.nice:
+        with suppress(OSError):  # it is gone already, which the first answer will say
+            os.setpriority(os.PRIO_PROCESS, child.pid, isolation.nice)
+    return child
 
 
 def _arguments(entry: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,22 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free the model; may be called again. No `run` may be under way or follow."""
+        ...
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A session whose model runs in a process that may end."""
+
+    ends: int
+    """Times in a row that it ended by itself or had to be killed."""
+
+    last_end: str
+    """Why it ended last; empty while it never did."""
+
+    @property
+    def pid(self) -> int:
+        """Id of the process that has the model now."""
         ...
 
 

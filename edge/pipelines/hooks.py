@@ -12,20 +12,24 @@ from numpy.typing import NDArray
 from edge.pipelines.answer import Interpret
 from edge.pipelines.classify import classify
 from edge.pipelines.sinks import Sink
-from shared.messages import DriftReport, Telemetry
+from shared.messages import DriftReport, ShadowReport, Telemetry
 from shared.topics import Up
 
 
 class Emit(Protocol):
     """Hands a message to the outbox; must not block."""
 
-    def __call__(self, channel: Up, message: Telemetry | DriftReport, /) -> None:
+    def __call__(self, channel: Up, message: Telemetry | DriftReport | ShadowReport, /) -> None:
         """Take `message` for `channel`.
 
         Raises:
             FaultError: it could not be kept; the pipeline logs that and goes on.
         """
         ...
+
+
+def _unknown() -> None:
+    """No device is known here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +50,6 @@ class Hooks:
 
     on_release: Callable[[str], Any] | None = None
     """Told the release id once the first batch of another release has been answered."""
+
+    temperature: Callable[[], float | None] = _unknown
+    """Hottest thermal zone of the device, in degrees Celsius; None where it has none."""

@@ -12,17 +12,20 @@ from itertools import chain
 from typing import TypeVar
 
 from edge.drift.window import DriftSettings, DriftWindow, Observation
+from edge.inference.challenger import Challenger
 from edge.inference.host import ModelHost, Served
 from edge.pipelines.accuracy import Bucket, LiveAccuracy
 from edge.pipelines.answer import Answer, Result
 from edge.pipelines.hooks import Emit, Hooks
 from edge.pipelines.reporter import Reporter
+from edge.pipelines.shadow import Shadow
 from edge.pipelines.source import Sample, Source
+from edge.pipelines.split import Turn, take_turn
 from edge.pipelines.state import Health, State
-from edge.pipelines.step import Outcome, infer
+from edge.pipelines.step import Outcome
 from shared.clock import Clock
 from shared.errors import HinterlandError
-from shared.messages import DriftReport, Telemetry
+from shared.messages import DriftReport, ShadowReport, Telemetry
 from shared.topics import Up
 
 T = TypeVar("T")
@@ -43,6 +46,8 @@ class PipelineSettings:
     """Seconds a telemetry window lasts."""
 
     drift: DriftSettings = field(default_factory=DriftSettings)
+    cores: int = 1
+    """Threads that a batch keeps busy; a challenger's budget is counted in them."""
 
 
 class Pipeline:
@@ -73,6 +78,15 @@ class Pipeline:
         self._hooks = hooks or Hooks()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"infer-{settings.name}")
         self._accuracy = LiveAccuracy()
+        self._shadow = Shadow(
+            pipeline=settings.name,
+            model=settings.model,
+            host=host,
+            interpret=self._hooks.interpret,
+            clock=clock,
+            cores=settings.cores,
+            temperature=self._hooks.temperature,
+        )
         self._reporter = Reporter(
             pipeline=settings.name,
             model=settings.model,
@@ -105,6 +119,7 @@ class Pipeline:
         if self.state is not State.FAILED:
             self.state = State.ENDED
         await self._source.close()
+        await self._shadow.close()
         self.flush()
         self._thread.shutdown(wait=False)
 
@@ -120,11 +135,14 @@ class Pipeline:
         samples = await self._source.take(self.settings.batch if served.schema.kind == "classification" else 1)
         if not samples:
             return False
-        self._account(*await self._answer(samples))
+        turn = await self._answer(samples)
+        self._account(turn)
+        self._shadow.show(turn.left)
         return True
 
     def label(self, sample: str, label: int) -> bool:
         """Count a class index against the prediction made for `sample`; False when that is not known here."""
+        self._shadow.labelled(sample, label)
         return self._accuracy.labelled(sample, label)
 
     def flush(self) -> None:
@@ -144,34 +162,39 @@ class Pipeline:
             await asyncio.sleep(self.settings.telemetry_s)
             self.tick()
 
-    async def _answer(self, samples: Sequence[Sample]) -> tuple[Outcome, float]:
+    async def _answer(self, samples: Sequence[Sample]) -> Turn:
         """Infer with whatever serves now; samples in hand wait should the model have been withdrawn."""
         loop = asyncio.get_running_loop()
         while True:
-            with self._host.lease(self.settings.model) as served:
+            model = self.settings.model
+            with self._host.lease(model) as served, self._host.shadow(model) as challenger:
                 if served is not None:
-                    return await _to_its_end(loop.run_in_executor(self._thread, self._work, served, samples))
+                    work = loop.run_in_executor(self._thread, self._work, served, challenger, samples)
+                    return await _to_its_end(work)
             self.state = State.WAITING
             await self._host.arrival(self.settings.model)
 
-    def _work(self, served: Served, samples: Sequence[Sample]) -> tuple[Outcome, float]:
-        """The thread's part: answers, and the monotonic moment they were there."""
-        outcome = infer(served, samples, self._hooks.interpret)
-        done = self._clock.monotonic()
-        for sample, answer in _answered(outcome):
-            result = Result(id=sample.id, release=outcome.release, at=sample.at, answer=answer)
-            for sink in self._hooks.sinks:
-                sink.put(sample, result)
-        return outcome, done
+    def _work(self, served: Served, challenger: Challenger | None, samples: Sequence[Sample]) -> Turn:
+        """The thread's part."""
+        turn = take_turn(served, challenger, samples, shadow=self._shadow, hooks=self._hooks, clock=self._clock)
+        for given in turn.given:
+            if given.answer is not None:
+                result = Result(id=given.sample.id, release=given.release, at=given.sample.at, answer=given.answer)
+                for sink in self._hooks.sinks:
+                    sink.put(given.sample, result)
+        return turn
 
-    def _account(self, outcome: Outcome, done: float) -> None:
+    def _account(self, turn: Turn) -> None:
+        outcome = turn.outcome
         if outcome.release != self._release:
             self._begin_release(outcome.release)
         self._count_dropped(outcome)
         health = self.health[outcome.release]
         health.fault = outcome.fault or health.fault
-        for sample, answer in zip(outcome.samples, outcome.answers, strict=True):
-            bucket = Bucket(outcome.release, sample.phase)
+        if turn.taken is not None:
+            self._shadow.account(turn.taken)
+        for sample, release, answer in turn.given:
+            bucket, health = Bucket(release, sample.phase), self.health.setdefault(release, Health())
             if self._hooks.remember is not None:
                 self._hooks.remember(sample.id, sample.x)
             if answer is None:
@@ -179,7 +202,7 @@ class Pipeline:
                 self._reporter.failed(bucket)
                 continue
             health.processed += 1
-            self._reporter.inferred(bucket, latency_ms=(done - sample.ready) * 1e3, labels=answer.labels)
+            self._reporter.inferred(bucket, latency_ms=(turn.done - sample.ready) * 1e3, labels=answer.labels)
             if answer.index >= 0:
                 self._accuracy.predicted(sample.id, index=answer.index, bucket=bucket)
         self._observe(outcome)
@@ -211,8 +234,9 @@ class Pipeline:
 
     def _flush_telemetry(self, at: float) -> None:
         self._send(Up.TELEMETRY, self._reporter.flush(at=at))
+        self._send(Up.SHADOW, self._shadow.flush(at=at))
 
-    def _send(self, channel: Up, messages: Iterable[Telemetry | DriftReport]) -> None:
+    def _send(self, channel: Up, messages: Iterable[Telemetry | DriftReport | ShadowReport]) -> None:
         for message in messages:
             try:
                 self._emit(channel, message)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.drift.features import Features, features_for
 from edge.inference.host import Served
@@ -30,23 +34,42 @@ class Outcome:
     """Why the model failed on the whole batch."""
 
 
+class Read(NamedTuple):
+    """A batch as a session answered it."""
+
+    answers: list[Answer | None]
+    """In the order of the samples."""
+
+    batch: NDArray[np.float32] | None
+    """The inputs that were answered, in order, as they were before normalisation."""
+
+    fault: str = ""
+    """Why there is no answer at all."""
+
+
 def infer(served: Served, samples: Sequence[Sample], interpret: Interpret) -> Outcome:
-    """Answer `samples` with one release."""
-    schema, release = served.schema, served.release.id
+    """Answer `samples` with one release, and take the features of those that were answered."""
+    answers, batch, fault = read(served, samples, interpret)
+    features = features_for(served.schema)(batch) if batch is not None else {}
+    return Outcome(release=served.release.id, samples=samples, answers=answers, features=features, fault=fault)
+
+
+def read(served: Served, samples: Sequence[Sample], interpret: Interpret) -> Read:
+    """Answer `samples` with one release, and nothing else."""
+    schema = served.schema
     shape = tuple(schema.input_shape)
     fitting = [index for index, sample in enumerate(samples) if sample.x.shape == shape]
     answers: list[Answer | None] = [None] * len(samples)
     if not fitting:
-        return Outcome(release=release, samples=samples, answers=answers, features={}, fault="inputs do not fit")
+        return Read(answers, None, "inputs do not fit")
     batch = stack([samples[index].x for index in fitting])
     try:
         outputs = served.session.run(normalise(batch, schema))
         check_shapes(outputs, schema=schema, batch=len(batch))
-        read = interpret(outputs, schema)
+        given = interpret(outputs, schema)
     except FaultError as error:
-        return Outcome(release=release, samples=samples, answers=answers, features={}, fault=str(error))
-    for index, answer in zip(fitting, read, strict=True):
-        answers[index] = answer
-    answered = [answer is not None for answer in read]
-    features = features_for(schema)(batch if all(answered) else batch[answered]) if any(answered) else {}
-    return Outcome(release=release, samples=samples, answers=answers, features=features)
+        return Read(answers, None, str(error))
+    for index, each in zip(fitting, given, strict=True):
+        answers[index] = each
+    answered = [each is not None for each in given]
+    return Read(answers, (batch if all(answered) else batch[answered]) if any(answered) else None)

@@ -1,38 +1,34 @@
-"""One release's way onto this device: admit, download, verify, stage, try, commit. Each step is journalled first."""
+"""One release's way onto this device: admit, download, verify, stage, shadow or try, commit; each journalled first."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import msgspec
-
+from edge.update.course import MAX_REASON, Course, Report, reason_of
 from edge.update.download import Download, Patience, Progress
-from edge.update.journal import Entry, Journal
-from edge.update.machine import Event, step
+from edge.update.journal import Entry, Journal, opened
+from edge.update.machine import Event
 from edge.update.partial import PartialFile
 from edge.update.serving import Serving
 from edge.update.slots import Slots
 from edge.update.trust import Trust
-from shared.bundle import Release, Variant
+from shared.bundle import Challenge, Release, Variant
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import ContractError, FaultError, HinterlandError, TrustError
 from shared.ids import DeviceId
-from shared.messages import Stage, UpdateStatus
+from shared.messages import Stage
 from shared.trust import SlotFact
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[UpdateStatus], Awaitable[None]]
-
-MAX_REASON = 500
-"""Characters."""
+ALONE = "nothing serves yet: nothing to compare with"
+"""Said of a challenger on a device where no release serves: it lies ready, and only waits for its promotion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,51 +50,135 @@ class Parts:
     random: Random
     patience: Patience = field(default_factory=Patience)
 
+    def course(self, model: str, entry: Entry) -> Course:
+        """The way of one release from `entry` on."""
+        return Course(model, entry, journal=self.journal, report=self.report, clock=self.clock)
 
-def reason_of(error: HinterlandError) -> str:
-    """What an operator reads: who must act, and why."""
-    return f"{error.code}: {error}"[:MAX_REASON]
+
+class HeldError(Exception):
+    """Something that may pass keeps a release from starting here; the text says what."""
+
+
+class AbandonedError(Exception):
+    """Somebody ended the attempt; the text says why."""
 
 
 class Attempt:
-    """From OFFERED to a terminal stage."""
+    """From OFFERED to a stage where this device waits for the signers' next word."""
 
-    def __init__(self, parts: Parts, *, model: str, release: Release) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        model: str,
+        release: Release,
+        challenge: Challenge | None = None,
+    ) -> None:
+        """Take a proven manifest.
+
+        Args:
+            parts: this device's.
+            model: line for which the release is desired.
+            release: what is to run.
+            challenge: the terms of running beside what serves; None to serve.
+        """
         self._parts = parts
         self._model = model
         self._release = release
+        self._challenge = challenge
         self._slots = Slots(parts.models, model)
         self._swapped = False
-        self._entry = _first_entry(parts.journal.entry(model), release.id)
-        self._received = self._total = 0
+        self._abandoned: Event | None = None
+        self._why = ""
+        self._fetching: asyncio.Task[Path] | None = None
+        self._course = parts.course(model, opened(parts.journal.entry(model), release.id))
 
     async def run(self) -> Stage:
         """Take every step that can be taken; return where it ended. Errors end in a stage, never in an exception."""
         try:
-            await self._say()
+            await self._course.say()
             variant = self._admit()
             await self._go(Event.ADMITTED, variant=variant.name)
-            file = await self._fetch(variant)
-            await self._go(Event.PROVEN)
-            slot, fact = await self._stage(file, variant)
-            await self._go(Event.STAGED, slot=slot)
-            await self._go(Event.TRIED, trials=self._entry.trials + 1)
-            await self._try(slot, fact)
-        except (TrustError, ContractError) as error:
-            await self._end(Event.DISTRUSTED, error)
-        except HinterlandError as error:
-            await self._end(Event.BROKE, error)
+            slot, fact = await self._bring(variant)
+            if self._challenge is not None:
+                await self._shadow(fact, self._challenge)
+            else:
+                await self._go(Event.TRIED, trials=self._course.entry.trials + 1)
+                await self._try(slot, fact)
+        except HeldError as held:
+            await self._course.finish(Event.HELD, reason=str(held))
+        except AbandonedError as abandoned:
+            await self._course.finish(self._abandoned or Event.WITHDRAWN, reason=str(abandoned))
         except Exception as error:  # whatever a model makes a library raise is this release's failure, not the agent's
-            log.exception("the update to %s failed", self._release.id)
-            await self._end(Event.BROKE, FaultError(f"{type(error).__name__}: {error}"))
-        return self._entry.stage
+            await self._fail(error)
+        return self._course.entry.stage
+
+    def abandon(self, event: Event, why: str) -> None:
+        """End with `event`: at the next step, or at once while bytes are fetched; what is in its trial goes on."""
+        self._abandoned, self._why = event, why
+        if self._fetching is not None:
+            self._fetching.cancel()
+
+    @property
+    def release(self) -> str:
+        """What it is about."""
+        return self._release.id
+
+    async def promote(self) -> Stage:
+        """From SHADOW: try and commit what lies in the idle slot; return where it ended."""
+        self._course = self._parts.course(self._model, self._parts.journal.entry(self._model) or self._course.entry)
+        try:
+            await self._parts.serving.unchallenge(self._model)  # two models in memory, never three
+            await self._course.go(Event.TRIED, challenge=None, starts=0)
+            self._admit()
+            fact = await self._staged()
+            await self._try(self._course.entry.slot, fact)
+        except Exception as error:  # as in `run`
+            await self._fail(error)
+        return self._course.entry.stage
 
     def _admit(self) -> Variant:
         if self._release.model != self._model:
             raise TrustError(f"{self._release.id} is desired for {self._model}, but is of another model line")
         variant = self._parts.trust.admit(self._release)
-        self._total = variant.size
+        self._course.total = variant.size
         return variant
+
+    async def _bring(self, variant: Variant) -> tuple[str, SlotFact]:
+        """Have the release in the idle slot: it may lie there from a trial or a shadow before."""
+        fact = await self._lying(variant)
+        if fact is not None:
+            self._course.received = variant.size
+            await self._go(Event.PROVEN)
+            await self._go(Event.STAGED, slot=self._slots.idle())
+            return self._slots.idle(), fact
+        file = await self._fetched(variant)
+        await self._go(Event.PROVEN)
+        slot, fact = await self._stage(file, variant)
+        await self._go(Event.STAGED, slot=slot)
+        return slot, fact
+
+    async def _fetched(self, variant: Variant) -> Path:
+        self._fetching = asyncio.create_task(self._fetch(variant), name=f"fetch-{self._release.id}")
+        try:
+            return await self._fetching
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._abandoned and not (task and task.cancelling()):
+                raise AbandonedError(self._why) from None
+            raise
+        finally:
+            self._fetching = None
+
+    async def _lying(self, variant: Variant) -> SlotFact | None:
+        try:
+            fact = await self._inspect(self._slots.idle())
+            if (fact.release, fact.variant) != (self._release, variant):
+                return None
+            keys = await self._parts.trust.model_keys()
+            return await asyncio.to_thread(self._slots.verify, self._slots.idle(), keys=keys)
+        except HinterlandError:
+            return None
 
     async def _fetch(self, variant: Variant) -> Path:
         path = await asyncio.to_thread(self._slots.incoming, variant)
@@ -144,7 +224,14 @@ class Attempt:
 
     async def _progress(self, progress: Progress) -> None:
         self._received = progress.received
-        await self._say(reason=progress.reason[:MAX_REASON])
+        await self._course.say(reason=progress.reason[:MAX_REASON])
+
+    async def _shadow(self, fact: SlotFact, terms: Challenge) -> None:
+        alone = self._slots.active() is None
+        trials = self._course.entry.trials + 1
+        await self._go(Event.SHADOWED, trials=trials, challenge=terms, reason=ALONE if alone else "")
+        if not alone:
+            await self._parts.serving.challenge(self._model, fact.release, fact.variant, fact.path, terms)
 
     async def _try(self, slot: str, fact: SlotFact) -> None:
         await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
@@ -152,21 +239,26 @@ class Attempt:
         # the mark before the pointer: a power cut between them forgets the new release, never that it ran
         await self._parts.trust.remember(fact.release)
         await asyncio.to_thread(self._slots.commit, slot)
-        await self._finish(Event.COMMITTED, failures=0)
+        await self._course.finish(Event.COMMITTED, failures=0, trials=0, reason="")
         with suppress(FaultError):  # the old bytes wait for the next staging, then
             await asyncio.to_thread(self._slots.tidy)
 
-    async def _end(self, event: Event, error: HinterlandError) -> None:
+    async def _fail(self, error: Exception) -> None:
+        if not isinstance(error, HinterlandError):
+            log.error("the update to %s failed", self._release.id, exc_info=error)
+            error = FaultError(f"{type(error).__name__}: {error}")
+        distrusted = isinstance(error, TrustError | ContractError)
+        event = Event.DISTRUSTED if distrusted else Event.BROKE
         log.warning("%s: %s: %s", self._release.id, event, error)
         if self._swapped:
             await self._restore()
-        distrusted = event is Event.DISTRUSTED
-        await self._finish(
+        await self._course.finish(
             event,
             reason=reason_of(error),
             distrusted=distrusted,
             metadata=self._parts.trust.fingerprint if distrusted else "",
-            failures=self._entry.failures + 1,
+            failures=self._course.entry.failures + 1,
+            challenge=None,
         )
 
     async def _restore(self) -> None:
@@ -176,53 +268,32 @@ class Attempt:
             if active is None:
                 await self._parts.serving.withdraw(self._model)
                 return
-            keys = await self._parts.trust.model_keys()
-            fact = await asyncio.to_thread(self._slots.inspect, active, keys=keys)
+            fact = await self._inspect(active)
             await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
         except HinterlandError as error:
             log.error("%s could not be served again: %s", self._model, error)  # noqa: TRY400 - expected kind of error
 
+    async def _staged(self) -> SlotFact:
+        """The release in the idle slot, where its shadow left it."""
+        fact = await self._inspect(self._slots.idle())
+        if fact.release != self._release:
+            raise TrustError(f"the idle slot holds {fact.release.id}, which is not what was promoted")
+        return fact
+
+    async def _inspect(self, slot: str) -> SlotFact:
+        keys = await self._parts.trust.model_keys()
+        return await asyncio.to_thread(self._slots.inspect, slot, keys=keys)
+
     async def _go(self, event: Event, **facts: object) -> None:
-        """Journal the stage after `event`, then report it."""
-        entry = msgspec.structs.replace(self._entry, stage=step(self._entry.stage, event), **facts)
-        await asyncio.to_thread(self._parts.journal.write, self._model, entry)
-        self._entry = entry
-        await self._say()
+        """Take a step that only makes sense as long as the release is wanted."""
+        if self._abandoned:
+            raise AbandonedError(self._why)
+        await self._course.go(event, **facts)
 
-    async def _finish(self, event: Event, **facts: object) -> None:
-        """As `_go`, for terminal stages: their effect is there already, so a full disk only loses the note of it."""
-        entry = msgspec.structs.replace(self._entry, stage=step(self._entry.stage, event), **facts)
-        self._entry = entry
-        try:
-            await asyncio.to_thread(self._parts.journal.write, self._model, entry)
-        except FaultError as error:
-            log.error("%s is %s, but that was not written down: %s", entry.release, entry.stage, error)  # noqa: TRY400 - expected kind of error
-        await self._say(reason=entry.reason)
+    @property
+    def _received(self) -> int:
+        return self._course.received
 
-    async def _say(self, *, reason: str = "") -> None:
-        status = UpdateStatus(
-            model=self._model,
-            release=self._release.id,
-            stage=self._entry.stage,
-            slot=self._entry.slot,
-            variant=self._entry.variant,
-            reason=reason,
-            received=self._received,
-            total=self._total,
-            at=self._parts.clock.now(),
-        )
-        await say(self._parts.report, status)
-
-
-async def say(report: Report, status: UpdateStatus) -> None:
-    """Report; a disk that does not take the report must not stop the update either."""
-    try:
-        await report(status)
-    except HinterlandError as error:
-        log.error("%s %s was not reported: %s", status.release, status.stage, error)  # noqa: TRY400 - expected kind of error
-
-
-def _first_entry(before: Entry | None, release: str) -> Entry:
-    if before is None or before.release != release:
-        return Entry(release=release, stage=Stage.OFFERED)
-    return Entry(release=release, stage=Stage.OFFERED, trials=before.trials, failures=before.failures)
+    @_received.setter
+    def _received(self, count: int) -> None:
+        self._course.received = count

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from shared.bundle import Challenge
 from shared.durable import read_if_present, write_atomic
 from shared.messages import Stage
 
@@ -33,6 +34,36 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     metadata: str = ""
     """Fingerprint of the signed metadata under which it was distrusted."""
 
+    challenge: Challenge | None = None
+    """On which terms it runs in another release's shadow: a restart needs no link to go on."""
+
+    serving_starts: int = 0
+    """As `starts`, of the slot that serves while this entry is about another release."""
+
+    past: dict[str, int] = {}
+    """How often other releases were tried here, the newest last: an offer in between must not clear a record."""
+
+
+MAX_PAST = 32
+"""Releases whose trials are remembered."""
+
+
+def opened(before: Entry | None, release: str) -> Entry:
+    """The first step of an attempt at `release`, with what is on record of it."""
+    if before is None:
+        return Entry(release=release, stage=Stage.OFFERED)
+    if before.release == release:
+        return Entry(
+            release=release, stage=Stage.OFFERED, trials=before.trials, failures=before.failures, past=before.past
+        )
+    past = {**before.past}
+    trials = past.pop(release, 0)
+    if before.trials:
+        past.pop(before.release, None)  # to the end
+        past[before.release] = before.trials
+    kept = dict(list(past.items())[-MAX_PAST:])
+    return Entry(release=release, stage=Stage.OFFERED, trials=trials, past=kept)
+
 
 class Journal:
     """All entries, read once and written whole; a damaged file counts as empty, since slots prove themselves."""
@@ -58,6 +89,10 @@ class Journal:
         entries = {**self._entries, model: entry}
         write_atomic(self._path, msgspec.json.encode(entries, order="sorted"))
         self._entries = entries
+
+    def hold(self, model: str, entry: Entry) -> None:
+        """Replace a model's step until the next start: what has happened has happened, though the disk took no note."""
+        self._entries = {**self._entries, model: entry}
 
 
 def _read(path: Path) -> dict[str, Entry]:

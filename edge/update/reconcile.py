@@ -1,4 +1,4 @@
-"""Make the device run what the signers want: look, judge, attempt, repeat."""
+"""Make the device run what the signers want: look, judge, take the next step, repeat."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Protocol
 
-from edge.update.attempt import Attempt, Parts, reason_of, say
-from edge.update.journal import Entry
-from edge.update.machine import Event, step
-from edge.update.plan import Situation, should_attempt
+from edge.update.attempt import Attempt, Parts
+from edge.update.course import reason_of, say
+from edge.update.journal import opened
+from edge.update.machine import Event
+from edge.update.plan import Move, Situation, decide
+from edge.update.relapse import Relapse
 from edge.update.resume import Resumption
+from edge.update.shadowing import STEADY_S, Shadowing
 from edge.update.slots import Slots
-from shared.bundle import Release
+from edge.update.trust import Desired
+from shared.bundle import Challenge, Release
 from shared.errors import ContractError, FaultError, HinterlandError, TransportError, TrustError
 from shared.messages import Stage, UpdateStatus
 
@@ -39,14 +43,20 @@ class Watched(Protocol):
 
 
 class Reconciler:
-    """Level-triggered: every turn starts from what is desired and what is active now."""
+    """Level-triggered: every turn starts from what is desired, what is active and what ails now."""
 
     def __init__(self, parts: Parts, *, models: Collection[str] | None = None) -> None:
         """Take the model lines this device has a use for; None for all that are desired."""
         self._parts = parts
         self._models = models
-        self._desired: dict[str, str] = {}  # empty while it cannot be proven
+        self._desired = Desired()  # empty while it cannot be proven
+        self._proven = parts.clock.monotonic()
+        self._silent = True
         self._ended: dict[str, float] = {}
+        self._shadowed: dict[str, float] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._rotten: set[str] = set()
         self._complaint = ""
         self.active: dict[str, str] = {}
         """Model → release in the committed slot; empty for a model in safe mode."""
@@ -61,26 +71,33 @@ class Reconciler:
                 self.active[model] = ""
 
     async def reconcile_once(self) -> None:
-        """One turn."""
+        """One turn, to its end."""
         await self.look()
         await self.pursue()
 
     async def run(self, files: Watched, *, check_s: float) -> None:
-        """Turn until cancelled; a change of the signed files starts a turn at once."""
+        """Turn until cancelled; a change of the signed files starts a turn at once.
+
+        Steps run in tasks of their own: a download that takes hours keeps nobody from seeing that the model that
+        serves fails, or that the signers think otherwise.
+        """
         clock = self._parts.clock
         seen, looked = -1, -math.inf
-        while True:
-            if files.generation != seen or clock.monotonic() - looked >= LOOK_S:
-                seen, looked = files.generation, clock.monotonic()
-                await self.look()
-            await self.pursue()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(check_s):  # `wait_for` of Python 3.11 may swallow a cancellation
-                    await files.wait_change(seen)
+        try:
+            while True:
+                if files.generation != seen or clock.monotonic() - looked >= LOOK_S:
+                    seen, looked = files.generation, clock.monotonic()
+                    await self.look()
+                self._start_due()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(check_s):  # `wait_for` of Python 3.11 may swallow a cancellation
+                        await files.wait_change(seen)
+        finally:
+            await self._stop()
 
     async def look(self) -> None:
         """Read what the signers want now; what cannot be proven changes nothing but the reports."""
-        self._desired = {}
+        self._desired, self._silent = Desired(), True
         try:
             self._desired = await self._parts.trust.desired(self._parts.device)
         except TransportError as error:
@@ -88,31 +105,145 @@ class Reconciler:
         except HinterlandError as error:
             await self._complain(reason_of(error))
         else:
+            self._proven, self._silent = self._parts.clock.monotonic(), False
             await self._complain("")
+            for model, attempt in self._attempts.items():
+                challenge = self._desired.challengers.get(model)
+                if attempt.release not in (self._desired.releases.get(model), challenge and challenge.release):
+                    attempt.abandon(Event.WITHDRAWN, "no longer desired")
 
     async def pursue(self) -> None:
-        """Attempt every update that is due; each model line for itself."""
-        wanted = {m: r for m, r in self._desired.items() if self._models is None or m in self._models}
-        await asyncio.gather(*(self._pursue(model, release) for model, release in sorted(wanted.items())))
+        """Take every step that is due, to its end; each model line for itself."""
+        self._start_due()
+        await asyncio.gather(*self._tasks.values())
 
-    async def _pursue(self, model: str, release: str) -> None:
-        if not should_attempt(self._situation(model, release)):
+    async def rotten(self, model: str, reason: str) -> None:
+        """The active slot is damaged, but what serves was loaded before: serve on, and fetch the release again."""
+        self._rotten.add(model)
+        release = self.active.get(model, "")
+        at = self._parts.clock.now()
+        status = UpdateStatus(model=model, release=release, stage=Stage.ACTIVE, reason=reason, at=at)
+        await say(self._parts.report, status)
+
+    def _start_due(self) -> None:
+        wanted = {*self._desired.releases, *self._desired.challengers}
+        for model in sorted(self.active.keys() | {m for m in wanted if self._models is None or m in self._models}):
+            situation = self._situation(model)
+            move, task = decide(situation), self._tasks.get(model)
+            if task is not None and not task.done():
+                if move is Move.RELAPSE and model in self._attempts:
+                    self._attempts[model].abandon(Event.REBOOTED, "begins anew once what serves is well")
+                continue
+            self._tasks.pop(model, None)
+            if move is not Move.REST or self._news(model):
+                step = self._take(model, move, situation)
+                self._tasks[model] = asyncio.create_task(step, name=f"update-{model}")
+
+    async def _take(self, model: str, move: Move, situation: Situation) -> None:
+        """One step of one model line; a defect of ours in it must not end the agent."""
+        try:
+            await self._act(model, move, situation)
+        except Exception:
+            log.exception("%s of %s failed", move, model)
+            self._ended[model] = self._parts.clock.monotonic()
+
+    async def _act(self, model: str, move: Move, situation: Situation) -> None:
+        match move:
+            case Move.RELAPSE:
+                log.error("%s is rolled back: %s", situation.active, situation.ailing)
+                self.active[model] = await Relapse(self._parts, model).run(situation.active, situation.ailing)
+            case Move.ATTEMPT | Move.PROMOTE:
+                await self._attempt(model, situation.desired, promoted=move is Move.PROMOTE)
+            case Move.CHALLENGE:
+                await self._attempt(model, situation.challenger, challenge=self._desired.challengers.get(model))
+            case Move.REST:
+                await self._tend(model)
+            case _:
+                await self._shadow(model, move, situation)
+
+    async def _shadow(self, model: str, move: Move, situation: Situation) -> None:
+        shadowing = self._shadowing(model)
+        if shadowing is None:
             return
+        if move is Move.END:
+            await shadowing.end(FaultError(situation.challenger_ailing))
+            self._ended[model] = self._parts.clock.monotonic()
+        elif move is Move.WITHDRAW:
+            silent = f"nothing proven from the signers for {situation.silent_s / 86_400:.1f} days"
+            await shadowing.withdraw(silent if situation.silent_s else "no longer desired beside what serves")
+        else:
+            self._shadowed[model] = self._parts.clock.monotonic()
+            await shadowing.load()
+
+    async def _attempt(
+        self, model: str, release: str, *, challenge: Challenge | None = None, promoted: bool = False
+    ) -> None:
         proven = await self._manifest(model, release)
         if proven is None:
             return
-        stage = await Attempt(self._parts, model=model, release=proven).run()
+        attempt = Attempt(self._parts, model=model, release=proven, challenge=challenge)
+        self._attempts[model] = attempt
+        try:
+            stage = await (attempt.promote() if promoted else attempt.run())
+        finally:
+            self._attempts.pop(model, None)
         self._ended[model] = self._parts.clock.monotonic()
+        self._shadowed[model] = self._parts.clock.monotonic()
         if stage is Stage.ACTIVE:
             self.active[model] = release
+            self._rotten.discard(model)
 
-    def _situation(self, model: str, release: str) -> Situation:
+    def _news(self, model: str) -> bool:
+        """Whether there is something to write down of a shadow that goes on."""
+        entry = self._parts.journal.entry(model)
+        if entry is None or entry.stage is not Stage.SHADOW:
+            return False
+        challenge = self._desired.challengers.get(model, entry.challenge)
+        return challenge != entry.challenge or self._steady(model, entry.starts)
+
+    def _steady(self, model: str, starts: int) -> bool:
+        since = self._shadowed.get(model, math.inf)
+        return starts > 0 and self._parts.clock.monotonic() - since >= STEADY_S
+
+    async def _tend(self, model: str) -> None:
+        shadowing, entry = self._shadowing(model), self._parts.journal.entry(model)
+        if shadowing is None or entry is None:
+            return
+        challenge = self._desired.challengers.get(model, entry.challenge)
+        if challenge is not None and challenge != entry.challenge:
+            await shadowing.retune(challenge)
+        if self._steady(model, entry.starts):
+            await shadowing.steady()
+
+    def _shadowing(self, model: str) -> Shadowing | None:
+        entry = self._parts.journal.entry(model)
+        return Shadowing(self._parts, model, entry) if entry and entry.stage is Stage.SHADOW else None
+
+    async def _stop(self) -> None:
+        """End the steps under way; whoever stops an agent on purpose says nothing about a challenger."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for model in self.active:
+            shadowing = self._shadowing(model)
+            if shadowing is not None:
+                await shadowing.steady()
+
+    def _situation(self, model: str) -> Situation:
+        serving, clock = self._parts.serving, self._parts.clock
+        challenge = self._desired.challengers.get(model)
         return Situation(
-            desired=release,
+            desired=self._desired.releases.get(model, ""),
             active=self.active.get(model, ""),
             entry=self._parts.journal.entry(model),
             metadata=self._parts.trust.fingerprint,
-            waited_s=self._parts.clock.monotonic() - self._ended.get(model, -math.inf),
+            waited_s=clock.monotonic() - self._ended.get(model, -math.inf),
+            challenger=challenge.release if challenge else "",
+            rotten=model in self._rotten,
+            silent_s=max(clock.monotonic() - self._proven, 1e-9) if self._silent else 0.0,
+            running=serving.challenger(model),
+            ailing=serving.ailing(model),
+            challenger_ailing=serving.challenger_ailing(model),
         )
 
     async def _manifest(self, model: str, release: str) -> Release | None:
@@ -128,16 +259,10 @@ class Reconciler:
         return None
 
     async def _refuse(self, model: str, release: str, error: HinterlandError) -> None:
-        entry = Entry(
-            release=release,
-            stage=step(Stage.OFFERED, Event.DISTRUSTED),
-            reason=reason_of(error),
-            distrusted=True,
-            metadata=self._parts.trust.fingerprint,
+        course = self._parts.course(model, opened(self._parts.journal.entry(model), release))
+        await course.finish(
+            Event.DISTRUSTED, reason=reason_of(error), distrusted=True, metadata=self._parts.trust.fingerprint
         )
-        with suppress(FaultError):
-            await asyncio.to_thread(self._parts.journal.write, model, entry)
-        await self._say(model, release, entry.stage, entry.reason)
 
     async def _complain(self, reason: str) -> None:
         """Report once that the signed metadata as a whole is refused, and once that it is fine again."""
@@ -145,8 +270,6 @@ class Reconciler:
             return
         self._complaint = reason
         log.warning("signed metadata: %s", reason or "proven again")
-        await self._say("", "", Stage.REFUSED if reason else Stage.VERIFIED, reason)
-
-    async def _say(self, model: str, release: str, stage: Stage, reason: str) -> None:
-        status = UpdateStatus(model=model, release=release, stage=stage, reason=reason, at=self._parts.clock.now())
+        stage = Stage.REFUSED if reason else Stage.VERIFIED
+        status = UpdateStatus(model="", release="", stage=stage, reason=reason, at=self._parts.clock.now())
         await say(self._parts.report, status)

@@ -17,7 +17,7 @@ from shared.bundle import Release, Variant
 from shared.durable import make_directory, read_if_present, sync_directory, write_atomic
 from shared.errors import FaultError
 from shared.ids import check_digest, check_name
-from shared.trust import SlotFact, inspect_slot, seal_slot
+from shared.trust import SlotFact, inspect_slot, seal_slot, verify_slot
 
 NAMES = ("A", "B")
 
@@ -58,6 +58,14 @@ class Slots:
             TrustError: it is not what was staged, or no model key of `keys` vouches for it; FaultError: unreadable.
         """
         return inspect_slot(self._directory / slot, keys=keys)
+
+    def verify(self, slot: str, *, keys: Mapping[str, str]) -> SlotFact:
+        """Prove a slot, the model's bytes included, where nothing is loaded.
+
+        Raises:
+            TrustError, FaultError: as `inspect`.
+        """
+        return verify_slot(self._directory / slot, keys=keys)
 
     def incoming(self, variant: Variant) -> Path:
         """Where the bytes of `variant` are collected; those of other variants are removed."""

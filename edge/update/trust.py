@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from shared.bundle import Release, Runtime, Variant
+from shared.bundle import Challenge, Release, Runtime, Variant
 from shared.ids import FleetId, sha256
 from shared.trust import TrustClient
 
@@ -14,6 +15,17 @@ T = TypeVar("T")
 
 _HOURLY = ("timestamp@", "snapshot@")
 """Roles that are signed again without anything being said anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What the signers want of one device."""
+
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """Model → release that serves."""
+
+    challengers: Mapping[str, Challenge] = field(default_factory=dict)
+    """Model → what is to run in its shadow."""
 
 
 class Trust:
@@ -28,12 +40,13 @@ class Trust:
         self._runtimes = runtimes
         self._lock = asyncio.Lock()
 
-    async def desired(self, device: str) -> dict[str, str]:
-        """Fetch fresh metadata; return model → release that the signers want here."""
+    async def desired(self, device: str) -> Desired:
+        """Fetch fresh metadata; return what the signers want here."""
 
-        def ask() -> dict[str, str]:
+        def ask() -> Desired:
             self._client.refresh()
-            return self._client.desired(self._fleet).for_device(device)
+            document = self._client.desired(self._fleet)
+            return Desired(releases=document.for_device(device), challengers=document.challengers.get(device, {}))
 
         return await self._call(ask)
 
@@ -52,6 +65,11 @@ class Trust:
     async def remember(self, release: Release) -> None:
         """Raise the high-water mark of a model line."""
         await self._call(lambda: self._client.remember(release))
+
+    def has_run(self, release: Release) -> bool:
+        """Whether it, or a later one of its line, has been committed here: a slot that says otherwise is no refuge."""
+        mark = self._client.marks.releases.get(release.model)
+        return mark is not None and release.counter <= mark.counter
 
     @property
     def fingerprint(self) -> str:

@@ -94,6 +94,22 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/releases/{release}/approve"): Call("/releases/street-1/approve", "release-manager", verdict, "*"),
     ("POST", "/v1/releases/{release}/reject"): Call("/releases/street-1/reject", "release-manager", verdict, "*"),
     ("POST", "/v1/rollouts"): Call("/rollouts", "operator", {"release": "street-1", "fleet": "lab"}, status=201),
+    ("POST", "/v1/rollouts/apply"): Call(
+        "/rollouts/apply?dry_run=true", "operator", {"release": "street-1", "fleet": "lab", "kind": "rollout"}
+    ),
+    ("POST", "/v1/rollouts/{rollout}/pause"): Call("/rollouts/street-1-lab/pause", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/resume"): Call("/rollouts/street-1-lab/resume", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/abort"): Call("/rollouts/street-1-lab/abort", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/rollback"): Call("/rollouts/street-1-lab/rollback", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/approve"): Call(
+        "/rollouts/street-1-lab/approve", "release-manager", {"digest": "0" * 64}, fleet="*", status=409
+    ),
+    ("POST", "/v1/rollouts/{rollout}/reject"): Call(
+        "/rollouts/street-1-lab/reject", "release-manager", {"digest": "0" * 64}, fleet="*", status=409
+    ),
+    ("PUT", "/v1/devices/{device}/labels"): Call(
+        "/devices/secret-1/labels", "operator", {"labels": {"site": "hamburg"}}
+    ),
     ("GET", "/v1/rollouts"): Call("/rollouts", shared=True),
     ("GET", "/v1/rollouts/{rollout}"): Call("/rollouts/street-1-lab"),
     ("GET", "/v1/drift"): Call("/drift", shared=True),

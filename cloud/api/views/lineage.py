@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from cloud.api.views.devices import device_view
 from cloud.api.views.releases import release_view
+from cloud.api.views.rollouts import gate_views
 from cloud.api.views.runs import run_view
 from cloud.api.views.telemetry import latency
 from cloud.rollout.state import Rollout
@@ -47,6 +48,7 @@ def _model(connection: Connection, device: str, status: DeviceModel) -> ModelLin
         cohort=sorted({name for found in (run.rounds if run else []) for name in found.cohort}),
         rollout=rollout.id if rollout else "",
         rollout_state=rollout.state.value if rollout else "",
+        gates=gate_views(rollout.proofs.get(str(place.wave), ())) if rollout and place else [],
         wave=place.wave if place else None,
         offered_at=place.offered_at if place else None,
         active_at=place.active_at if place else None,

@@ -15,6 +15,8 @@ def upgrade() -> None:
     """Build it; rollouts of before asked whole waves."""
     with op.batch_alter_table("devices", schema=None) as batch_op:
         batch_op.add_column(sa.Column("labels", sa.JSON(), server_default="{}", nullable=False))
+    with op.batch_alter_table("enrolment_tokens", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("labels", sa.JSON(), server_default="{}", nullable=False))
     with op.batch_alter_table("rollouts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("spec", sa.JSON(), server_default='{"release": ""}', nullable=False))
         batch_op.add_column(sa.Column("asked", sa.JSON(), server_default="[]", nullable=False))

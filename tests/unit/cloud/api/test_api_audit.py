@@ -120,6 +120,25 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
     rollout = {"release": "street-1", "fleet": "lab", "reason": "winter"}
     await play("POST /v1/rollouts", "rollout.create", reason="winter", json=rollout)
 
+    path, labels = "/v1/devices/watch-1/labels", {"labels": {"site": "hamburg"}}
+    await play("PUT /v1/devices/{device}/labels", "device.label", path=path, reason="moved", json=labels)
+    document = {"kind": "rollout", "release": "street-1", "fleet": "lab", "approvals": 1, "reason": "careful"}
+    changed = await play("POST /v1/rollouts/apply", "rollout.change", reason="careful", json=document)
+    place = f"/v1/rollouts/{changed.json()['rollout']}"
+    content = (await play.client.get(place.removeprefix("/v1"))).json()["content"]
+    for word in ("reject", "approve"):
+        said = {"digest": content, "reason": "looked at"}
+        where, path = f"POST /v1/rollouts/{{rollout}}/{word}", f"{place}/{word}"
+        await play(where, f"rollout.{word}", path=path, reason="looked at", json=said)
+    for word in ("pause", "resume", "abort"):
+        where, path = f"POST /v1/rollouts/{{rollout}}/{word}", f"{place}/{word}"
+        await play(where, f"rollout.{word}", path=path, reason="so", json={"reason": "so"})
+    again = (await play("POST /v1/rollouts", "rollout.create", reason="winter", json=rollout)).json()
+    path = f"/v1/rollouts/{again['id']}/rollback"
+    await play(
+        "POST /v1/rollouts/{rollout}/rollback", "rollout.rollback", path=path, reason="so", json={"reason": "so"}
+    )
+
     asked = {"name": "bob", "roles": ["viewer"], "reason": "joined"}
     await play("POST /v1/keys", "key.create", reason="joined", json=asked)
     path = "/v1/keys/bob/revoke"

@@ -46,8 +46,12 @@ def test_pauses_grow_to_a_bound():
     assert pause_s(10**6) == MOST_PAUSE_S
 
 
-def test_terminal_stages_have_no_way_on():
-    assert not [stage for stage, _ in TABLE if stage in TERMINAL]
+def test_from_terminal_stages_only_a_relapse_leads_on():
+    assert [pair for pair in TABLE if pair[0] in TERMINAL] == [
+        (Stage.ACTIVE, Event.RELAPSED),
+        (Stage.ROLLED_BACK, Event.STRANDED),
+    ]
+    assert all(TABLE[pair] in TERMINAL for pair in TABLE if pair[0] in TERMINAL)
 
 
 def test_every_stage_is_reachable_and_can_fail():
