@@ -24,9 +24,17 @@ from sqlalchemy import (
 
 from cloud.store.base import COUNTER, DIGEST, NAME, metadata
 from cloud.store.distribution_tables import distribution
-from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence
+from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence, shadow_waves
 
-__all__ = ["distribution", "metadata", "rollout_devices", "rollout_votes", "rollouts", "shadow_evidence"]
+__all__ = [
+    "distribution",
+    "metadata",
+    "rollout_devices",
+    "rollout_votes",
+    "rollouts",
+    "shadow_evidence",
+    "shadow_waves",
+]
 
 devices = Table(
     "devices",

@@ -9,6 +9,7 @@ from cloud.rollout.evidence import evidence_of
 from cloud.rollout.state import RolloutState
 from cloud.store.devices import Device, Devices, DeviceState
 from cloud.store.rollouts import Rollouts
+from cloud.store.shadows import Shadows
 from shared.bundle import Release, Runtime, Schema, Variant, split
 from shared.ids import sha256
 from shared.messages import ShadowReport, Stage, UpdateStatus
@@ -165,12 +166,12 @@ async def test_a_rollout_shows_waves_and_gates(fleet):
                 msgspec.structs.replace(held, state=RolloutState.SHADOWING, wave=0, previous="m-0", shadow_at=1.0)
             )
             for _ in range(2):
-                Rollouts(connection).compare("cam-1", report, at=2.0)
-            Rollouts(connection).compare("stranger", report, at=2.0)
+                Shadows(connection).add("cam-1", report, at=2.0)
+            Shadows(connection).add("stranger", report, at=2.0)
             status = UpdateStatus(model="m", release="m-1", stage=Stage.ROLLED_BACK, reason="it hung")
             Rollouts(connection).record("cam-2", status, at=3.0)
-            assert set(Rollouts(connection).evidence(name)) == {"cam-1"}
-            assert Rollouts(connection).evidence(name)["cam-1"] == evidence_of(report) + evidence_of(report)
+            seen = Shadows(connection).devices(name)
+            assert seen == {"cam-1": evidence_of(report) + evidence_of(report)}
         shown = (await ann.get(f"/rollouts/{name}")).json()
         first, second = shown["progress"]
         assert (first["compared"], [gate["gate"] for gate in first["gates"]]) == (
