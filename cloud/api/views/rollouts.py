@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 
 from cloud.access.rollout_approvers import rollout_standing, spec_digest
 from cloud.rollout.document import document_of
-from cloud.rollout.evidence import Evidence, together
+from cloud.rollout.evidence import together
 from cloud.rollout.gates import Proof, prove
 from cloud.rollout.state import BAD, TERMINAL, Rollout, RolloutState
 from cloud.store.approvals import Votes
-from cloud.store.rollouts import Rollouts
+from cloud.store.rollouts import RolloutDevice, Rollouts
 from shared import api
 from shared.access import Vote
 from shared.messages import Stage
@@ -39,7 +39,7 @@ def rollout_view(connection: Connection, value: Rollout, *, whole: bool = True) 
         opened_at=value.opened_at,
         complete_at=value.complete_at,
         finished_at=value.finished_at,
-        devices=[msgspec.convert(row, api.RolloutDevice, from_attributes=True) for row in devices],
+        devices=device_rows(devices),
         paused_at=value.paused_at,
         done_at=value.done_at,
         spec=document_of(value.spec),
@@ -59,6 +59,11 @@ def applied_view(before: Sequence[Rollout], after: Rollout) -> api.Applied:
     return api.Applied(rollout=after.id, change=change, supersedes=ended, waves=waves)
 
 
+def device_rows(rows: Sequence[RolloutDevice]) -> list[api.RolloutDevice]:
+    """A line for each device."""
+    return [msgspec.convert(row, api.RolloutDevice, from_attributes=True) for row in rows]
+
+
 def gate_views(proofs: Sequence[Proof]) -> list[api.Gate]:
     """What each gate has measured."""
     return [msgspec.convert(proof, api.Gate, from_attributes=True, strict=False) for proof in proofs]
@@ -66,27 +71,27 @@ def gate_views(proofs: Sequence[Proof]) -> list[api.Gate]:
 
 def _progress(store: Rollouts, value: Rollout) -> list[api.RolloutWave]:
     stages, asked = store.progress(value.id), set(value.asked)
-    return [
-        api.RolloutWave(
+    views = []
+    for index, wave in enumerate(value.waves):
+        compared, proofs = _proven(store, value, index)
+        view = api.RolloutWave(
             devices=len(wave.devices),
             asked=sum(device in asked for device in wave.devices),
             active=stages.get((index, Stage.ACTIVE), 0),
             failed=sum(count for (number, stage), count in stages.items() if number == index and stage in BAD),
-            compared=(found := _compared(store, value, index)).inputs,
-            gates=gate_views(_proofs(value, index, found)),
+            compared=compared,
+            gates=gate_views(proofs),
         )
-        for index, wave in enumerate(value.waves)
-    ]
+        views.append(view)
+    return views
 
 
-def _compared(store: Rollouts, value: Rollout, index: int) -> Evidence:
-    begun = value.compares and index <= value.wave
-    return together(store.evidence(value.id, wave=index).values()) if begun else Evidence()
-
-
-def _proofs(value: Rollout, index: int, found: Evidence) -> Sequence[Proof]:
-    """As the wave's comparison ended, or as it stands now."""
+def _proven(store: Rollouts, value: Rollout, index: int) -> tuple[int, Sequence[Proof]]:
+    """How many inputs a wave has compared, and what they prove: as its comparison ended, or as it stands now."""
     if not value.compares or index > value.wave:
-        return ()
+        return 0, ()
     kept = value.proofs.get(str(index))
-    return prove(found, value.spec.gates, value.spec.shadow, waves=len(value.waves)) if kept is None else kept
+    if kept is not None:  # evidence is added up only while it grows: a list of old rollouts costs nothing
+        return max((proof.inputs for proof in kept), default=0), kept
+    found = together(store.evidence(value.id, wave=index).values())
+    return found.inputs, prove(found, value.spec.gates, value.spec.shadow, waves=len(value.waves))
