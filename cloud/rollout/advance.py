@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from cloud.rollout.evidence import Evidence, together
+from cloud.rollout.evidence import Evidence
 from cloud.rollout.gates import Proof, conclude, explain, prove
 from cloud.rollout.plan import Wave
 from cloud.rollout.sequential import Verdict
@@ -49,8 +49,8 @@ class View:
     reports: Mapping[str, Report] = field(default_factory=dict)
     """By device."""
 
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    """By device; those of other waves do no harm."""
+    evidence: Mapping[int, Evidence] = field(default_factory=dict)
+    """Index of a wave → what all its devices have seen together."""
 
     excused: Collection[str] = ()
     """Devices that left the fleet, or what the rollout is for, since the plan was made."""
@@ -62,6 +62,7 @@ class View:
     """Place → devices there, for budgets in percent."""
 
     approved: bool = True
+    """Whether enough people agree to the document as it is now."""
 
     def stage(self, device: str) -> Stage | None:
         """What the device said last."""
@@ -88,9 +89,11 @@ def step(rollout: Rollout, view: View, *, at: float) -> Action | None:
         return None
     if (late := _late(rollout, view, at=at)) is not None:
         return Halt(late)
+    if not view.approved:  # also in the midst of it: whoever changes an approved document must ask again
+        return None
     match rollout.state:
         case RolloutState.PENDING:
-            return _next(rollout, at=at) if view.approved else None
+            return _next(rollout, at=at)
         case RolloutState.SHADOWING:
             return _compare(rollout, view, at=at)
         case RolloutState.OPEN:
@@ -115,9 +118,8 @@ def _next(rollout: Rollout, *, at: float) -> Action | None:
 
 
 def _compare(rollout: Rollout, view: View, *, at: float) -> Action | None:
-    spec, wave = rollout.spec, rollout.waves[rollout.wave]
-    found = together(view.evidence[device] for device in wave.devices if device in view.evidence)
-    proofs = tuple(prove(found, spec.gates, spec.shadow, waves=len(rollout.waves)))
+    spec, wave, found = rollout.spec, rollout.waves[rollout.wave], view.evidence.get(rollout.wave, Evidence())
+    proofs = tuple(prove(found, spec.gates, spec.shadow, wave=rollout.wave))
     match conclude(proofs, inputs=found.inputs, least=spec.shadow.least):
         case Verdict.WORSE:
             worst = next(proof for proof in proofs if proof.verdict is Verdict.WORSE)

@@ -8,15 +8,16 @@ import msgspec
 from sqlalchemy import Connection, func, select, update
 
 from cloud.rollout.advance import Report
-from cloud.rollout.evidence import Evidence, evidence_of
 from cloud.rollout.state import BAD, TERMINAL, Rollout
 from cloud.store.rows import UnknownError, columns, many, one
-from cloud.store.tables import device_status, rollout_devices, rollouts, shadow_evidence
-from shared.codec import pack, unpack
-from shared.messages import ShadowReport, Stage, UpdateStatus
+from cloud.store.tables import device_status, rollout_devices, rollouts
+from shared.messages import Stage, UpdateStatus
 
 MANY = 500
 """Names in one statement; SQLite and PostgreSQL bound their number."""
+
+
+_OLDEST = (rollouts.c.created_at, rollouts.c.id)
 
 
 class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,12 +114,13 @@ class Rollouts:
 
     def all(self, *, fleet: str | None = None) -> list[Rollout]:
         """Every rollout, oldest first, or those of one fleet."""
-        query = select(rollouts).order_by(rollouts.c.created_at, rollouts.c.id)
+        query = select(rollouts).order_by(*_OLDEST)
         return many(self._connection, query if fleet is None else query.where(rollouts.c.fleet == fleet), Rollout)
 
-    def open(self) -> list[Rollout]:
-        """Those not yet at a terminal state, oldest first."""
-        return [rollout for rollout in self.all() if rollout.state not in TERMINAL]
+    def open(self) -> list[str]:
+        """Names of those not yet at a terminal state, oldest first."""
+        under_way = rollouts.c.state.not_in([state.value for state in TERMINAL])
+        return list(self._connection.scalars(select(rollouts.c.id).where(under_way).order_by(*_OLDEST)))
 
     def devices(self, rollout: str) -> list[RolloutDevice]:
         """Every device of a rollout by wave and name."""
@@ -163,37 +165,6 @@ class Rollouts:
         if status.stage is Stage.ACTIVE:
             first = rollout_devices.c.active_at.is_(None)
             self._connection.execute(update(rollout_devices).where(*where, first).values(active_at=at))
-
-    def compare(self, device: str, report: ShadowReport, *, at: float) -> None:
-        """Add what a challenger did on a device to the evidence of every rollout that is under way with it.
-
-        Raises:
-            ContractError: the report contradicts itself.
-        """
-        seen = evidence_of(report)
-        mine = (
-            select(rollout_devices.c.rollout)
-            .join(rollouts, rollouts.c.id == rollout_devices.c.rollout)
-            .where(rollout_devices.c.device == device, rollouts.c.release == report.release)
-            .where(rollouts.c.state.not_in([state.value for state in TERMINAL]))
-        )
-        for name in self._connection.scalars(mine).all():
-            where = (shadow_evidence.c.rollout == name, shadow_evidence.c.device == device)
-            held = self._connection.scalar(select(shadow_evidence.c.body).where(*where))
-            if held is None:
-                row = {"rollout": name, "device": device, "body": pack(seen), "at": at}
-                self._connection.execute(shadow_evidence.insert().values(**row))
-            else:
-                body = pack(unpack(held, Evidence) + seen)
-                self._connection.execute(update(shadow_evidence).where(*where).values(body=body, at=at))
-
-    def evidence(self, rollout: str, *, wave: int | None = None) -> dict[str, Evidence]:
-        """Device → what was compared there, over all waves or in one of them."""
-        query = select(shadow_evidence.c.device, shadow_evidence.c.body).where(shadow_evidence.c.rollout == rollout)
-        if wave is not None:
-            same = (rollout_devices.c.rollout == rollout, rollout_devices.c.wave == wave)
-            query = query.where(shadow_evidence.c.device.in_(select(rollout_devices.c.device).where(*same)))
-        return {device: unpack(body, Evidence) for device, body in self._connection.execute(query)}
 
 
 def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

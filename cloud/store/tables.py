@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 
 from cloud.store.base import COUNTER, DIGEST, NAME, metadata
-from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence
+from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence, shadow_waves
 
-__all__ = ["metadata", "rollout_devices", "rollout_votes", "rollouts", "shadow_evidence"]
+__all__ = ["metadata", "rollout_devices", "rollout_votes", "rollouts", "shadow_evidence", "shadow_waves"]
 
 devices = Table(
     "devices",

@@ -207,7 +207,9 @@ def test_what_fails_halts_what_waits_is_approved_and_what_is_done_is_taken_back(
     assert "others approve it" in ward.cli("rollouts", "approve", rollout, "--reason", "mine", code=1)
     assert "waiting" in ward.cli("rollouts", "approve", rollout, "--reason", "seen", key=keys["bob"])
     ward.cli("rollouts", "approve", rollout, "--reason", "seen", "--seen", "0000", key=keys["carol"], code=1)
-    assert "operator:bob, operator:carol" in ward.cli("rollouts", "approve", rollout, "--reason", "seen", key=keys["carol"])
+    assert "operator:bob, operator:carol" in ward.cli(
+        "rollouts", "approve", rollout, "--reason", "seen", key=keys["carol"]
+    )
     watched = ward.watch(rollout, "--json")
     ward.asked(rollout, "watch-1")
     ward.reports("watch-1", second, Stage.ROLLED_BACK, reason="it hung")

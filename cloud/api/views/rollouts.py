@@ -9,11 +9,12 @@ from sqlalchemy import Connection
 
 from cloud.access.rollout_approvers import rollout_standing, spec_digest
 from cloud.rollout.document import document_of
-from cloud.rollout.evidence import together
+from cloud.rollout.evidence import Evidence
 from cloud.rollout.gates import Proof, prove
 from cloud.rollout.state import BAD, TERMINAL, Rollout, RolloutState
 from cloud.store.approvals import Votes
 from cloud.store.rollouts import RolloutDevice, Rollouts
+from cloud.store.shadows import Shadows
 from shared import api
 from shared.access import Vote
 from shared.messages import Stage
@@ -21,9 +22,10 @@ from shared.messages import Stage
 
 def rollout_view(connection: Connection, value: Rollout, *, whole: bool = True) -> api.Rollout:
     """One rollout; with a line for each device if `whole`."""
-    store, asks = Rollouts(connection), value.spec.approvals and value.state is not RolloutState.DONE
-    devices = store.devices(value.id) if whole else []
-    votes = Votes.on_rollouts(connection).of(value.id) if value.spec.approvals else []
+    asks = value.spec.approvals and value.state is not RolloutState.DONE
+    devices = Rollouts(connection).devices(value.id) if whole else []
+    content = spec_digest(value)
+    votes = [vote for vote in Votes.on_rollouts(connection).of(value.id) if vote.digest == content]
     return api.Rollout(
         id=value.id,
         fleet=value.fleet,
@@ -43,10 +45,10 @@ def rollout_view(connection: Connection, value: Rollout, *, whole: bool = True) 
         paused_at=value.paused_at,
         done_at=value.done_at,
         spec=document_of(value.spec),
-        content=spec_digest(value),
+        content=content,
         approval=str(rollout_standing(connection, value)) if asks else "",
         votes=[Vote(by=vote.principal, approved=vote.approved, reason=vote.reason, at=vote.at) for vote in votes],
-        progress=_progress(store, value),
+        progress=_progress(connection, value),
     )
 
 
@@ -69,29 +71,29 @@ def gate_views(proofs: Sequence[Proof]) -> list[api.Gate]:
     return [msgspec.convert(proof, api.Gate, from_attributes=True, strict=False) for proof in proofs]
 
 
-def _progress(store: Rollouts, value: Rollout) -> list[api.RolloutWave]:
-    stages, asked = store.progress(value.id), set(value.asked)
-    views = []
-    for index, wave in enumerate(value.waves):
-        compared, proofs = _proven(store, value, index)
-        view = api.RolloutWave(
+def _progress(connection: Connection, value: Rollout) -> list[api.RolloutWave]:
+    stages, asked = Rollouts(connection).progress(value.id), set(value.asked)
+    return [
+        api.RolloutWave(
             devices=len(wave.devices),
             asked=sum(device in asked for device in wave.devices),
             active=stages.get((index, Stage.ACTIVE), 0),
             failed=sum(count for (number, stage), count in stages.items() if number == index and stage in BAD),
-            compared=compared,
-            gates=gate_views(proofs),
+            compared=(found := _compared(connection, value, index)).inputs,
+            gates=gate_views(_proofs(value, index, found)),
         )
-        views.append(view)
-    return views
+        for index, wave in enumerate(value.waves)
+    ]
 
 
-def _proven(store: Rollouts, value: Rollout, index: int) -> tuple[int, Sequence[Proof]]:
-    """How many inputs a wave has compared, and what they prove: as its comparison ended, or as it stands now."""
+def _compared(connection: Connection, value: Rollout, index: int) -> Evidence:
+    begun = value.compares and index <= value.wave
+    return Shadows(connection).wave(value.id, index) if begun else Evidence()
+
+
+def _proofs(value: Rollout, index: int, found: Evidence) -> Sequence[Proof]:
+    """As the wave's comparison ended, or as it stands now."""
     if not value.compares or index > value.wave:
-        return 0, ()
+        return ()
     kept = value.proofs.get(str(index))
-    if kept is not None:  # evidence is added up only while it grows: a list of old rollouts costs nothing
-        return max((proof.inputs for proof in kept), default=0), kept
-    found = together(store.evidence(value.id, wave=index).values())
-    return found.inputs, prove(found, value.spec.gates, value.spec.shadow, waves=len(value.waves))
+    return prove(found, value.spec.gates, value.spec.shadow, wave=index) if kept is None else kept
