@@ -112,17 +112,16 @@ class RolloutKeeper:
         return Outlook(rollout=rollout, grown=grown, actions=tuple(actions), at=at)
 
     def _advance(self, connection: Connection, outlook: Outlook) -> None:
+        """Do all of it in one transaction; what is kept in between would be seen by nobody."""
         store, rollout, at = Rollouts(connection), outlook.grown, outlook.at
-        if rollout != outlook.rollout:
-            store.save(rollout)  # devices that came late have their place
         for action in outlook.actions:
             before, rollout = rollout, apply(rollout, action, at=at)
             if isinstance(action, Halt):
                 rollout = fall_back(connection, rollout, at=at, by=ACTOR)
-            store.save(rollout)
             if isinstance(action, Ask):
                 store.ask(rollout.id, action.devices, at=at)
             _tell(connection, rollout, action, before=before, at=at)
+        store.save(rollout, before=outlook.rollout)
 
     def _view(self, connection: Connection, rollout: Rollout, labels: Mapping[str, Mapping[str, str]]) -> View:
         """What is known of the rollout's devices."""

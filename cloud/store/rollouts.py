@@ -48,10 +48,18 @@ class Rollouts:
         self._connection.execute(rollouts.insert().values(**columns(rollout)))
         self._place(rollout, known={})
 
-    def save(self, rollout: Rollout) -> None:
-        """Keep the rollout's new state, and the waves of devices whose place in it is new."""
-        before = self.get(rollout.id)
-        self._connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**columns(rollout)))
+    def save(self, rollout: Rollout, *, before: Rollout | None = None) -> None:
+        """Keep the rollout's new state, and the waves of devices whose place in it is new.
+
+        Args:
+            rollout: as it is now.
+            before: as it is stored; read again if it is not given.
+        """
+        before = before or self.get(rollout.id)
+        changed = {
+            name: value for name, value in columns(rollout).items() if getattr(before, name) != getattr(rollout, name)
+        }
+        self._connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**changed))
         if before.waves != rollout.waves:
             query = select(rollout_devices.c.device, rollout_devices.c.wave)
             rows = self._connection.execute(query.where(rollout_devices.c.rollout == rollout.id))
