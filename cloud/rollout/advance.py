@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -69,6 +69,12 @@ class View:
         report = self.reports.get(device)
         return report.stage if report else None
 
+    def after(self, ask: Ask, *, at: float) -> View:
+        """The same once devices were asked: their deadlines begin now, however long ago their wave opened."""
+        before = {device: self.reports.get(device, Report()) for device in ask.devices}
+        asked = {device: msgspec.structs.replace(said, asked_at=at) for device, said in before.items()}
+        return replace(self, reports={**self.reports, **asked})
+
 
 def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
     """All that is due at `at` (Unix seconds), in order; empty when it is time to wait, or over."""
@@ -76,6 +82,8 @@ def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
     while (action := step(rollout, view, at=at)) is not None:
         actions.append(action)
         rollout = apply(rollout, action, at=at)
+        if isinstance(action, Ask):
+            view = view.after(action, at=at)
     return actions
 
 

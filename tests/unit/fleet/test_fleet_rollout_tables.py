@@ -58,8 +58,8 @@ def test_a_list_and_a_line():
 @pytest.mark.parametrize(("wave", "words"), [(0, "m-2-lab, wave 1, done"), (None, "m-2-lab, done")])
 def test_why_a_device_runs_what_it_runs_names_what_its_wave_had_proven(wave, words):
     release = Release(
-        id="m-2", model="m", counter=2, digest="c" * 64, signers=[], run="", created_at=1.0, published_at=2.0,
-        variants=[], evaluation={}, labels=[],
+        id="m-2", model="m", counter=2, digest="c" * 64, signers=[], run="", replaces="", created_at=1.0,
+        published_at=2.0, variants=[], evaluation={}, labels=[],
     )  # fmt: skip
     found = ModelLineage(
         status=DeviceModel(model="m", desired="m-2", serving="m-2"), release=release, rollout="m-2-lab",

@@ -190,6 +190,13 @@ def test_a_document_that_changed_after_its_approval_holds_the_rollout_wherever_i
     assert advance(shadowing(spec=spec), unseen, at=70.0) == [Halt("not done within 70 s")]
 
 
+def test_who_is_asked_long_after_the_wave_opened_has_the_whole_deadline():
+    spec = msgspec.structs.replace(SPEC, canaries=(), waves=(WaveSize(percent=100),), budget=Budget(devices=1))
+    opened = rollout(spec, state=RolloutState.OPEN, wave=0, asked=("a",), opened_at=0.0)
+    view = View(reports=said(a=Stage.ACTIVE), places=dict.fromkeys(NAMES, "=bonn"))
+    assert advance(opened, view, at=150.0) == [Ask(("b",))]
+
+
 def test_late_comers_and_changed_plans():
     grown = admit(rollout(), ["a", "x"])
     assert grown.waves[-1].devices == ("b", "c", "d", "x")
