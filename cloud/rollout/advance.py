@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -62,11 +62,18 @@ class View:
     """Place → devices there, for budgets in percent."""
 
     approved: bool = True
+    """Whether enough people agree to the document as it is now."""
 
     def stage(self, device: str) -> Stage | None:
         """What the device said last."""
         report = self.reports.get(device)
         return report.stage if report else None
+
+    def after(self, ask: Ask, *, at: float) -> View:
+        """The same once devices were asked: their deadlines begin now, however long ago their wave opened."""
+        before = {device: self.reports.get(device, Report()) for device in ask.devices}
+        asked = {device: msgspec.structs.replace(said, asked_at=at) for device, said in before.items()}
+        return replace(self, reports={**self.reports, **asked})
 
 
 def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
@@ -75,6 +82,8 @@ def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
     while (action := step(rollout, view, at=at)) is not None:
         actions.append(action)
         rollout = apply(rollout, action, at=at)
+        if isinstance(action, Ask):
+            view = view.after(action, at=at)
     return actions
 
 
@@ -88,9 +97,11 @@ def step(rollout: Rollout, view: View, *, at: float) -> Action | None:
         return None
     if (late := _late(rollout, view, at=at)) is not None:
         return Halt(late)
+    if not view.approved:  # also in the midst of it: whoever changes an approved document must ask again
+        return None
     match rollout.state:
         case RolloutState.PENDING:
-            return _next(rollout, at=at) if view.approved else None
+            return _next(rollout, at=at)
         case RolloutState.SHADOWING:
             return _compare(rollout, view, at=at)
         case RolloutState.OPEN:

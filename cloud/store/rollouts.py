@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, func, select, update
 
 from cloud.rollout.advance import Report
-from cloud.rollout.state import TERMINAL, Rollout
+from cloud.rollout.state import BAD, TERMINAL, Rollout
 from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import device_status, rollout_devices, rollouts
 from shared.messages import Stage, UpdateStatus
@@ -135,6 +135,18 @@ class Rollouts:
         query = select(rollout_devices).where(rollout_devices.c.rollout == rollout)
         ordered = query.order_by(rollout_devices.c.wave, rollout_devices.c.device)
         return many(self._connection, ordered, RolloutDevice)
+
+    def page(self, rollout: str, *, after: str = "", limit: int, bad: bool = False) -> list[RolloutDevice]:
+        """Devices of a rollout whose names come after `after`, by name; only those that failed if `bad`."""
+        query = select(rollout_devices).where(rollout_devices.c.rollout == rollout, rollout_devices.c.device > after)
+        if bad:
+            query = query.where(rollout_devices.c.stage.in_([stage.value for stage in BAD]))
+        return many(self._connection, query.order_by(rollout_devices.c.device).limit(limit), RolloutDevice)
+
+    def place(self, rollout: str, device: str) -> RolloutDevice | None:
+        """One device in a rollout, or None."""
+        where = (rollout_devices.c.rollout == rollout, rollout_devices.c.device == device)
+        return one(self._connection, select(rollout_devices).where(*where), RolloutDevice)
 
     def reports(self, rollout: str) -> dict[str, Report]:
         """The newest report of each device that has said anything or was asked."""

@@ -115,6 +115,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ),
     ("GET", "/v1/rollouts"): Call("/rollouts", shared=True),
     ("GET", "/v1/rollouts/{rollout}"): Call("/rollouts/street-1-lab"),
+    ("GET", "/v1/rollouts/{rollout}/devices"): Call("/rollouts/street-1-lab/devices"),
     ("GET", "/v1/drift"): Call("/drift", shared=True),
     ("GET", "/v1/telemetry/summary"): Call("/telemetry/summary", shared=True),
     ("GET", "/v1/events"): Call("/events", shared=True),

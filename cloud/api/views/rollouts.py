@@ -13,7 +13,7 @@ from cloud.rollout.evidence import Evidence
 from cloud.rollout.gates import Proof, prove
 from cloud.rollout.state import BAD, TERMINAL, Rollout, RolloutState
 from cloud.store.approvals import Votes
-from cloud.store.rollouts import Rollouts
+from cloud.store.rollouts import RolloutDevice, Rollouts
 from cloud.store.shadows import Shadows
 from shared import api
 from shared.access import Vote
@@ -24,7 +24,8 @@ def rollout_view(connection: Connection, value: Rollout, *, whole: bool = True) 
     """One rollout; with a line for each device if `whole`."""
     asks = value.spec.approvals and value.state is not RolloutState.DONE
     devices = Rollouts(connection).devices(value.id) if whole else []
-    votes = Votes.on_rollouts(connection).of(value.id) if value.spec.approvals else []
+    content = spec_digest(value)
+    votes = [vote for vote in Votes.on_rollouts(connection).of(value.id) if vote.digest == content]
     return api.Rollout(
         id=value.id,
         fleet=value.fleet,
@@ -40,11 +41,11 @@ def rollout_view(connection: Connection, value: Rollout, *, whole: bool = True) 
         opened_at=value.opened_at,
         complete_at=value.complete_at,
         finished_at=value.finished_at,
-        devices=[msgspec.convert(row, api.RolloutDevice, from_attributes=True) for row in devices],
+        devices=device_rows(devices),
         paused_at=value.paused_at,
         done_at=value.done_at,
         spec=document_of(value.spec),
-        content=spec_digest(value),
+        content=content,
         approval=str(rollout_standing(connection, value)) if asks else "",
         votes=[Vote(by=vote.principal, approved=vote.approved, reason=vote.reason, at=vote.at) for vote in votes],
         progress=_progress(connection, value),
@@ -58,6 +59,11 @@ def applied_view(before: Sequence[Rollout], after: Rollout) -> api.Applied:
     ended = [each.id for each in before if held is None and each.model == after.model and each.state not in TERMINAL]
     waves = [list(wave.devices) for wave in after.waves]
     return api.Applied(rollout=after.id, change=change, supersedes=ended, waves=waves)
+
+
+def device_rows(rows: Sequence[RolloutDevice]) -> list[api.RolloutDevice]:
+    """A line for each device."""
+    return [msgspec.convert(row, api.RolloutDevice, from_attributes=True) for row in rows]
 
 
 def gate_views(proofs: Sequence[Proof]) -> list[api.Gate]:

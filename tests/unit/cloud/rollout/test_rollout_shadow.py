@@ -177,6 +177,26 @@ def test_nothing_is_in_progress_for_ever():
     assert advance(shadowing(spec=spec), View(), at=70.0) == [Halt("not done within 70 s")]
 
 
+def test_a_document_that_changed_after_its_approval_holds_the_rollout_wherever_it_is():
+    unseen = View(evidence={0: GOOD}, approved=False)
+    assert advance(shadowing(), unseen, at=50.0) == []
+    served = said(a=Stage.ACTIVE)
+    soaked = rollout(state=RolloutState.SOAKING, wave=0, asked=("a",), complete_at=0.0, opened_at=0.0)
+    assert advance(soaked, View(reports=served, approved=False), at=500.0) == []
+    assert advance(soaked, View(reports=served), at=500.0) == [Begin(1)]
+    failed = View(reports=said(a=Stage.FAILED), approved=False)
+    assert isinstance(advance(soaked, failed, at=500.0)[0], Halt)
+    spec = msgspec.structs.replace(SPEC, finish_within_s=70)
+    assert advance(shadowing(spec=spec), unseen, at=70.0) == [Halt("not done within 70 s")]
+
+
+def test_who_is_asked_long_after_the_wave_opened_has_the_whole_deadline():
+    spec = msgspec.structs.replace(SPEC, canaries=(), waves=(WaveSize(percent=100),), budget=Budget(devices=1))
+    opened = rollout(spec, state=RolloutState.OPEN, wave=0, asked=("a",), opened_at=0.0)
+    view = View(reports=said(a=Stage.ACTIVE), places=dict.fromkeys(NAMES, "=bonn"))
+    assert advance(opened, view, at=150.0) == [Ask(("b",))]
+
+
 def test_late_comers_and_changed_plans():
     grown = admit(rollout(), ["a", "x"])
     assert grown.waves[-1].devices == ("b", "c", "d", "x")
