@@ -137,18 +137,19 @@ class Reconciler:
                 continue
             self._tasks.pop(model, None)
             if move is not Move.REST or self._news(model):
-                step = self._take(model, move, situation)
+                # the terms as they are now: a step begins later, perhaps in the middle of a look, which knows none
+                step = self._take(model, move, situation, self._desired.challengers.get(model))
                 self._tasks[model] = asyncio.create_task(step, name=f"update-{model}")
 
-    async def _take(self, model: str, move: Move, situation: Situation) -> None:
+    async def _take(self, model: str, move: Move, situation: Situation, terms: Challenge | None) -> None:
         """One step of one model line; a defect of ours in it must not end the agent."""
         try:
-            await self._act(model, move, situation)
+            await self._act(model, move, situation, terms)
         except Exception:
             log.exception("%s of %s failed", move, model)
             self._ended[model] = self._parts.clock.monotonic()
 
-    async def _act(self, model: str, move: Move, situation: Situation) -> None:
+    async def _act(self, model: str, move: Move, situation: Situation, terms: Challenge | None) -> None:
         match move:
             case Move.RELAPSE:
                 log.error("%s is rolled back: %s", situation.active, situation.ailing)
@@ -156,7 +157,7 @@ class Reconciler:
             case Move.ATTEMPT | Move.PROMOTE:
                 await self._attempt(model, situation.desired, promoted=move is Move.PROMOTE)
             case Move.CHALLENGE:
-                await self._attempt(model, situation.challenger, challenge=self._desired.challengers.get(model))
+                await self._attempt(model, situation.challenger, challenge=terms)
             case Move.REST:
                 await self._tend(model)
             case _:

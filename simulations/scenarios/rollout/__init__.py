@@ -1,1 +1,1 @@
-"""A good release reaches everybody; worse ones are stopped by what they show beside the champion."""
+"""Forty devices, one good release, and releases that must never reach more than their canaries."""
