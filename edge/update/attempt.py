@@ -14,7 +14,9 @@ from edge.update.download import Progress
 from edge.update.fetch import fetch
 from edge.update.journal import Entry, Journal, opened
 from edge.update.machine import Event
+from edge.update.neighbours import Neighbours
 from edge.update.pace import Patience
+from edge.update.preflight import HeldError, Preflight
 from edge.update.serving import Serving
 from edge.update.slots import Slots
 from edge.update.trust import Trust
@@ -51,14 +53,15 @@ class Parts:
     clock: Clock
     random: Random
     patience: Patience = field(default_factory=Patience)
+    preflight: Preflight | None = None
+    """Asked before the first byte of a variant; None where every time is right."""
+
+    neighbours: Neighbours | None = None
+    """Asked before the coordinator is; None for a device that is alone."""
 
     def course(self, model: str, entry: Entry) -> Course:
         """The way of one release from `entry` on."""
         return Course(model, entry, journal=self.journal, report=self.report, clock=self.clock)
-
-
-class HeldError(Exception):
-    """Something that may pass keeps a release from starting here; the text says what."""
 
 
 class AbandonedError(Exception):
@@ -103,6 +106,8 @@ class Attempt:
         try:
             await self._course.say()
             variant = self._admit()
+            if self._parts.preflight is not None:
+                await self._parts.preflight.check(variant)
             await self._go(Event.ADMITTED, variant=variant.name)
             slot, fact = await self._bring(variant)
             if self._challenge is not None:

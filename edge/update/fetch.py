@@ -33,6 +33,8 @@ async def fetch(parts: Parts, slots: Slots, variant: Variant, notice: Notice) ->
     partial = await asyncio.to_thread(PartialFile, path, variant)
     try:
         base = await _seed(parts, slots, partial)
+        if parts.neighbours is not None:
+            await parts.neighbours.fetch(partial)
         download = Download(
             parts.bus,
             partial,

@@ -65,6 +65,15 @@ class PartialFile:
         """Bytes that are proven and written."""
         return self._received
 
+    @property
+    def closed(self) -> bool:
+        """Whether no more chunks are taken."""
+        return self._file < 0
+
+    def holds(self, index: int) -> bool:
+        """Whether chunk `index` is proven and written; any thread may ask."""
+        return index not in self._missing
+
     def accept(self, index: int, data: bytes) -> bool:
         """Write chunk `index`; False when it is there already.
 
