@@ -61,6 +61,7 @@ class ChunkServer:
         fleets: Fleets | None = None,
         gather_s: float = GATHER_S,
         quiet_s: float = QUIET_S,
+        group: str = "",
     ) -> None:
         """Serve `blobs` over `bus`.
 
@@ -72,6 +73,7 @@ class ChunkServer:
             fleets: how fleets are served; all alike when None.
             gather_s: see `Schedule`.
             quiet_s: see `Schedule`.
+            group: of replicas that share the requests; empty for one coordinator.
         """
         self._bus = bus
         self._encoded = Encoded(blobs, layouts or EvenLayouts(blobs))
@@ -85,7 +87,7 @@ class ChunkServer:
         self.turned_away = 0
         """Chunks asked for that were not there, or for which there was no room."""
 
-        bus.on(topics.all_up(Up.WANT), self._wanted)
+        bus.on(topics.shared_up(Up.WANT, group=group), self._wanted)
 
     async def run(self) -> None:
         """Serve until cancelled."""

@@ -343,3 +343,13 @@ audit = Table(
     Column("digest", DIGEST, nullable=False),
     Index("ix_audit_action", "action", "number"),
 )
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("replica", NAME, nullable=False),
+    Column("incarnation", NAME, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
