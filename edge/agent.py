@@ -17,6 +17,7 @@ from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
 from edge.pipelines.pipeline import Pipeline
+from edge.relay.server import Relay
 from edge.settings import Settings
 from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
@@ -50,6 +51,7 @@ class Agent:
     files: RetainedFiles
     updates: Reconciler
     scrub: Scrub
+    relay: Relay | None
     pipelines: list[Pipeline]
     store: DatasetStore
     labels: LabelInbox
@@ -98,6 +100,8 @@ class Agent:
             ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
         ]
         work += [(f"pipeline-{each.settings.name}", each.run()) for each in self.pipelines]
+        if self.relay is not None:
+            work.append(("relay", self.relay.run()))
         if self.trainer is not None:
             work.append(("trainer", self.trainer.run()))
         return work

@@ -18,10 +18,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edge.relay.address import PATTERN
 from shared.errors import RefusedError
 
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Relay = Annotated[str, msgspec.Meta(pattern=PATTERN)]
+Hours = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +102,37 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     check_s: Rate = 1.0
     """Seconds between looks at the signed metadata this device has received."""
 
+    least_charge: Percent = 20.0
+    """On battery, updates wait below this charge."""
+
+    over_metered: bool = False
+    """Whether updates may use a link that costs by the byte (`link.metered`)."""
+
+    hours: list[Hours] = []
+    """When updates may start, `HH:MM-HH:MM` in UTC, also over midnight; empty for always. What has begun goes on."""
+
+
+class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The device's way to its coordinator."""
+
+    metered: bool = False
+    """It costs by the byte: updates wait unless `update.over_metered`."""
+
+
+class RelaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the devices of one site help each other."""
+
+    listen: Relay | Literal[""] = ""
+    """Where this device serves its neighbours from what it holds, `host:port`; empty for not at all."""
+
+    source: Relay | list[Relay] = msgspec.field(default_factory=list, name="from")
+    """The relays of this site, `host:port`, asked in order before the coordinator is."""
+
+    @property
+    def sources(self) -> list[str]:
+        """`source`, also where it is one."""
+        return [self.source] if isinstance(self.source, str) else self.source
+
 
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models run."""
@@ -137,6 +172,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pipelines: list[Pipeline] = []
     reporting: ReportingSettings = ReportingSettings()
     update: UpdateSettings = UpdateSettings()
+    link: LinkSettings = LinkSettings()
+    relay: RelaySettings = RelaySettings()
     inference: InferenceSettings = InferenceSettings()
     training: TrainingSettings = TrainingSettings()
 

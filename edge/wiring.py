@@ -14,6 +14,7 @@ from edge import settings as conf
 from edge.agent import Agent
 from edge.drift.window import DriftSettings
 from edge.drift.writer import ReferenceWriter
+from edge.facts import Facts, LinuxFacts
 from edge.identity import Identity, KnownTime, Rotation
 from edge.inference.host import ModelHost
 from edge.inference.isolated import IsolatedSession
@@ -30,11 +31,18 @@ from edge.pipelines.replay import Recording, ReplaySource
 from edge.pipelines.sinks import Snapshot
 from edge.pipelines.source import Source
 from edge.pipelines.video import VideoSettings, VideoSource
+from edge.relay.address import Address
+from edge.relay.neighbours import Relays, Site
+from edge.relay.passport import Passport
+from edge.relay.server import Relay
+from edge.relay.shelf import Shelf
 from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
 from edge.training.labels import LabelInbox
 from edge.update.attempt import Parts
 from edge.update.journal import Journal
+from edge.update.obstacles import Policy
+from edge.update.preflight import Preflight
 from edge.update.reconcile import Reconciler
 from edge.update.scrub import Scrub
 from edge.update.trust import Trust
@@ -66,6 +74,7 @@ def build(
     bus: Bus | None = None,
     clock: Clock | None = None,
     random: Random | None = None,
+    facts: Facts | None = None,
 ) -> Agent:
     """Make the agent of one device.
 
@@ -76,13 +85,16 @@ def build(
         bus: another carrier than MQTT.
         clock: another clock than the machine's.
         random: for back-off and record ids.
+        facts: about another machine than this one.
 
     Raises:
         FaultError: the disk does not take the agent's state.
         TrustError: the high-water marks are damaged.
+        RefusedError: an address of a relay is none.
     """
     clock = clock or SystemClock()
     random = random or SystemRandom()
+    facts = facts or LinuxFacts()
     known = KnownTime(clock, identity.authority_file, identity.certificate_file)
     bus = bus or MqttBus(_endpoint(identity, known), identity=identity.device, random=random)
     outbox = Outbox.open(settings.state / "outbox", cap=settings.reporting.outbox_mib << 20, clock=clock, random=random)
@@ -94,6 +106,9 @@ def build(
         challenge=_runtime(settings.inference, clock, random, nice=CHALLENGER_NICE),
     )
     store = DatasetStore(settings.data)
+
+    shelf = Shelf(settings.state / "models") if settings.relay.listen else None
+    passport = Passport(identity, now=known)
 
     async def report(status: UpdateStatus) -> None:
         await uplink.say(Up.UPDATE, status)
@@ -113,10 +128,14 @@ def build(
         report=report,
         clock=clock,
         random=random,
+        preflight=Preflight(facts, _policy(settings), models=settings.state / "models", clock=clock),
+        neighbours=Site(shelf=shelf, relays=_relays(settings, passport, clock)),
     )
     reconciler = Reconciler(updates)
     reference = ReferenceWriter(host=host, store=store, emit=speaker, clock=clock, settings=settings)
-    common = _Common(settings=settings, host=host, speaker=speaker, store=store, clock=clock, reference=reference)
+    common = _Common(
+        settings=settings, host=host, speaker=speaker, store=store, clock=clock, reference=reference, facts=facts
+    )
     return Agent(
         identity=identity,
         settings=settings,
@@ -128,6 +147,7 @@ def build(
         files=files,
         updates=reconciler,
         scrub=Scrub(updates, reconciler),
+        relay=Relay(shelf, listen=Address.parse(settings.relay.listen), passport=passport) if shelf else None,
         pipelines=[common.pipeline(wanted) for wanted in settings.pipelines],
         store=store,
         labels=LabelInbox(settings.state / "labels"),
@@ -146,6 +166,24 @@ def _endpoint(identity: Identity, now: Callable[[], float]) -> Endpoint:
         certificate=identity.certificate_file,
         key=identity.key_file,
         now=now,
+    )
+
+
+def _relays(settings: conf.Settings, passport: Passport, clock: Clock) -> Relays | None:
+    """Whom this device asks before its coordinator."""
+    relays = [Address.parse(each) for each in settings.relay.sources]
+    return Relays(relays, passport=passport, clock=clock) if relays else None
+
+
+def _policy(settings: conf.Settings) -> Policy:
+    """When this device's owner lets updates begin."""
+    return Policy(
+        hardware=frozenset(settings.agent.hardware),
+        runtimes=frozenset(RUNTIMES),
+        metered=settings.link.metered,
+        over_metered=settings.update.over_metered,
+        least_charge=settings.update.least_charge,
+        hours=tuple(settings.update.hours),
     )
 
 
@@ -183,6 +221,7 @@ class _Common:
     store: DatasetStore
     clock: Clock
     reference: ReferenceWriter
+    facts: Facts
 
     def pipeline(self, wanted: conf.Pipeline) -> Pipeline:
         """Make one pipeline."""
@@ -206,8 +245,9 @@ class _Common:
         pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
         interpret = Interpreter(threshold=wanted.threshold)
         if not wanted.remember:
-            return Hooks(interpret=interpret, sinks=pictures)
+            return Hooks(interpret=interpret, sinks=pictures, temperature=self.facts.hottest_c)
         return Hooks(
+            temperature=self.facts.hottest_c,
             interpret=interpret,
             sinks=pictures,
             remember=partial(self.store.remember, wanted.model),

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from fleet.plain_yaml import PlainLoader
 from shared.errors import RefusedError
 
 MAX_FILE = 8 << 20
@@ -50,6 +51,7 @@ def read_documents(file: Path) -> list[Document]:
     text = _text(file)
     try:
         bodies = _READERS.get(file.suffix.lower(), _yaml)(text)
+        msgspec.json.encode(bodies)  # some texts can be written down and not be sent
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         said = " ".join(str(error).split())[:300]
         raise RefusedError(f"{file} cannot be read: {said}", hint="Give YAML, JSON (.json) or TOML (.toml).") from error
@@ -85,7 +87,7 @@ def _yaml(text: str) -> Sequence[Any]:
     for token in yaml.scan(text):
         if isinstance(token, yaml.AliasToken):
             raise yaml.YAMLError("an alias (*) has no place in a document")
-    return [document for document in yaml.safe_load_all(text) if document is not None]
+    return [document for document in yaml.load_all(text, PlainLoader) if document is not None]
 
 
 _READERS: dict[str, Callable[[str], Sequence[Any]]] = {

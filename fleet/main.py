@@ -12,6 +12,7 @@ from fleet.commands.apply import apply
 from fleet.commands.approvals import approve, reject
 from fleet.commands.audit import audit_app
 from fleet.commands.devices import device_app, devices, token_app
+from fleet.commands.fleets import fleets_app
 from fleet.commands.insight import drift, events, status, telemetry
 from fleet.commands.keys import keys_app, whoami
 from fleet.commands.models import models_app, releases_app
@@ -66,6 +67,7 @@ for decision in (approve, reject):
 app.add_typer(keys_app, name="keys")
 app.add_typer(device_app, name="device")
 app.add_typer(token_app, name="token")
+app.add_typer(fleets_app, name="fleets")
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 app.add_typer(releases_app, name="releases")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from fleet.tables import moment, table
+from fleet.tables import measured, moment, table
 from shared import api
+from shared.access import Vote
 
 MOST = 40
 """Devices that are listed; failed ones come first."""
@@ -30,8 +31,8 @@ def rollouts(found: Sequence[api.Rollout]) -> Table:
     return table("Rollouts", ("rollout", "state", "wave", "active", "before", "fallback", "reason"), rows)
 
 
-def rollout(found: api.Rollout) -> list[Table]:
-    """Everything about one."""
+def rollout(found: api.Rollout, devices: Sequence[api.RolloutDevice]) -> list[Table]:
+    """Everything about one, with a line for some of its devices."""
     facts = [
         ("state", _state(found)),
         ("reason", found.reason),
@@ -39,6 +40,7 @@ def rollout(found: api.Rollout) -> list[Table]:
         ("before", found.previous),
         ("fallback", found.fallback),
         ("waits for", f"approval: {found.approval} ({found.content[:12]})" if found.approval else ""),
+        ("said", "; ".join(_said(vote) for vote in found.votes)),
         ("ordered", moment(found.created_at)),
     ]
     waves = [
@@ -49,7 +51,7 @@ def rollout(found: api.Rollout) -> list[Table]:
         table(f"Rollout {found.id}", ("", ""), [fact for fact in facts if fact[1]]),
         table("Waves", ("wave", "devices", "asked", "active", "failed", "compared"), waves),
         *_gates(found),
-        _devices(found),
+        _devices(devices, of=sum(wave.devices for wave in found.progress)),
     ]
 
 
@@ -65,7 +67,12 @@ def line(found: api.Rollout) -> str:
 
 
 def _state(found: api.Rollout) -> str:
-    return found.state + (", paused" if found.paused_at is not None else "")
+    waits = ", not approved" if found.state == "pending" and found.approval in ("waiting", "rejected") else ""
+    return found.state + (", paused" if found.paused_at is not None else "") + waits
+
+
+def _said(vote: Vote) -> str:
+    return f"{vote.by} {'approves' if vote.approved else 'rejects'}" + (f" ({vote.reason})" if vote.reason else "")
 
 
 def _gates(found: api.Rollout) -> list[Table]:
@@ -74,7 +81,7 @@ def _gates(found: api.Rollout) -> list[Table]:
             number + 1,
             gate.gate,
             gate.verdict,
-            "" if gate.measured is None else f"{gate.measured:+.4f}",
+            measured(gate),
             f"{gate.bound:g}",
             gate.inputs,
             f"{gate.not_worse:.1f} of {gate.needed:.1f}" if gate.needed else "",
@@ -86,9 +93,7 @@ def _gates(found: api.Rollout) -> list[Table]:
     return [table("Gates", names, rows)] if rows else []
 
 
-def _devices(found: api.Rollout) -> Table:
-    failed = ("failed", "refused", "rolled-back")
-    ranked = sorted(found.devices, key=lambda row: (row.stage not in failed, row.wave, row.device))
-    rows = [(row.device, row.wave + 1, row.stage, row.reason) for row in ranked[:MOST]]
-    more = f", {MOST} of {len(ranked)}" if len(ranked) > MOST else ""
-    return table(f"Devices{more}", ("device", "wave", "stage", "reason"), rows)
+def _devices(rows: Sequence[api.RolloutDevice], *, of: int) -> Table:
+    some = f", {len(rows)} of {of}" if len(rows) < of else ""
+    lines = [(row.device, row.wave + 1, row.stage, row.reason) for row in rows]
+    return table(f"Devices{some}", ("device", "wave", "stage", "reason"), lines)

@@ -16,33 +16,39 @@ from cloud.release.modelsig import MODEL_SIGNING, sign_models
 from cloud.release.repository import Repository
 from edge.link.retained import RetainedFiles
 from edge.update.attempt import Parts
-from edge.update.download import Patience
 from edge.update.journal import Journal
+from edge.update.neighbours import Neighbours
+from edge.update.pace import Patience
+from edge.update.preflight import Preflight
 from edge.update.reconcile import Reconciler
 from edge.update.serving import MemoryServing
 from edge.update.trust import Trust
 from shared.bundle import Challenge, FleetDesired, Release, Runtime, Schema, Variant, split
 from shared.bus.memory import MemoryBroker
 from shared.clock import SystemClock
-from shared.ids import device_id, fleet_id, sha256, tenant_id
+from shared.ids import DeviceId, device_id, fleet_id, sha256, tenant_id
 from shared.messages import UpdateStatus
 from shared.trust import TrustClient
 
 Until = Callable[..., Awaitable[None]]
 TENANT, FLEET, DEVICE = tenant_id("acme"), fleet_id("north"), device_id("device-a")
+OTHERS = (device_id("device-b"), device_id("device-c"))
 PATIENCE = Patience(silence_s=0.05, most_s=0.2, give_up_s=2)
 
 
 class DeviceWorld:
     """One device's update station on a bus; `restart` is what a new process of the agent would do."""
 
-    def __init__(self, world: UpdateWorld, directory: Path) -> None:
+    def __init__(self, world: UpdateWorld, directory: Path, device: DeviceId = DEVICE) -> None:
         self.world = world
         self.directory = directory
-        self.bus = world.broker.bus(DEVICE)
+        self.device = device
+        self.bus = world.broker.bus(device)
         self.serving = MemoryServing()
         self.said: list[UpdateStatus] = []
         self.patience = PATIENCE
+        self.preflight: Preflight | None = None
+        self.neighbours: Neighbours | None = None
         self.files = RetainedFiles(self.bus, tenant=TENANT, fleet=FLEET)
         self.clock = SystemClock()
         self.reconciler = self._reconciler()
@@ -67,7 +73,7 @@ class DeviceWorld:
             self.directory / "trust", root=self.world.repository.root_bytes, source=self.files, clock=self.clock
         )
         self.parts = Parts(
-            device=DEVICE,
+            device=self.device,
             models=self.models,
             bus=self.bus,
             trust=Trust(client, fleet=FLEET, hardware=["cpu"], runtimes=[Runtime.ONNXRUNTIME]),
@@ -77,6 +83,8 @@ class DeviceWorld:
             clock=self.clock,
             random=Random(1),
             patience=self.patience,
+            preflight=self.preflight,
+            neighbours=self.neighbours,
         )
         return Reconciler(self.parts)
 
@@ -90,7 +98,7 @@ class UpdateWorld:
     def __init__(self, directory: Path, until: Until) -> None:
         self.until = until
         self.clock = SystemClock()
-        self.broker = MemoryBroker(allow=AccessList([Grant(DEVICE, FLEET, TENANT)]))
+        self.broker = MemoryBroker(allow=AccessList([Grant(each, FLEET, TENANT) for each in (DEVICE, *OTHERS)]))
         self.coordinator = self.broker.bus("coordinator")
         self.blobs = MemoryBlobs()
         self.server = ChunkServer(self.coordinator, self.blobs, clock=self.clock, gather_s=0, quiet_s=0.01)

@@ -93,6 +93,11 @@ class EnrolmentDesk:
         """The authority's certificate, PEM."""
         return self._authority.certificate
 
+    @property
+    def fleets(self) -> Sequence[str]:
+        """Every fleet whose desired state is signed here."""
+        return self._fleets()
+
     def issue(self, request: TokenRequest, *, by: Principal) -> TokenIssued:
         """Make a token; it is shown here and never again.
 

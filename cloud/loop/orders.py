@@ -94,6 +94,7 @@ def order(connection: Connection, spec: Spec, *, at: float, by: str) -> Rollout:
         RefusedError: the fleet runs a newer one, or the plan is impossible.
     """
     release, store = Releases(connection).get(spec.release), Rollouts(connection)
+    spec = _with_approvals(spec, _line(connection, release.model))
     history = store.all(fleet=spec.fleet)
     names = matching(spec.target, Devices(connection).labels(fleet=spec.fleet))
     under_way = [older for older in history if older.model == release.model and older.state not in TERMINAL]
@@ -126,7 +127,7 @@ def _change(
     connection: Connection, rollout: Rollout, spec: Spec, names: Sequence[str], *, at: float, by: str
 ) -> Rollout:
     """Follow another specification from the next wave on; nothing happens when it says the same already."""
-    if rollout.spec == spec:
+    if rollout.spec == msgspec.structs.replace(spec, reason=rollout.spec.reason):  # whyever it is said again
         return rollout
     changed = retarget(rollout, spec, names)
     Rollouts(connection).save(changed)
@@ -168,6 +169,12 @@ def _check_newer(connection: Connection, release: ReleaseRow, history: Sequence[
             f"{fleet} was offered {release.model}-{newest}, and devices take no older counter",
             hint="To go back, release the old files again; they get a higher counter.",
         )
+
+
+def _with_approvals(spec: Spec, line: ModelLine | None) -> Spec:
+    """What the model line asks for is the least: who orders a rollout cannot spare himself the others' eyes."""
+    least = line.approvals if line is not None else 0
+    return spec if spec.approvals >= least else msgspec.structs.replace(spec, approvals=least)
 
 
 def _line(connection: Connection, model: str) -> ModelLine | None:

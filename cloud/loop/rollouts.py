@@ -14,7 +14,7 @@ from cloud.audit.log import AuditLog
 from cloud.loop.orders import order_release
 from cloud.release.repository import Repository
 from cloud.rollout.advance import View, advance
-from cloud.rollout.desired import desired
+from cloud.rollout.desired import desired, signable
 from cloud.rollout.gates import explain
 from cloud.rollout.operate import admit
 from cloud.rollout.state import (
@@ -35,6 +35,7 @@ from cloud.store.devices import Devices
 from cloud.store.events import Events
 from cloud.store.releases import Releases
 from cloud.store.rollouts import Rollouts
+from cloud.store.shadows import Shadows
 from shared.bundle import FleetDesired, Release
 from shared.clock import Clock
 from shared.ids import release_id
@@ -43,6 +44,25 @@ ACTOR = "coordinator"
 
 FEW = 20
 """Devices that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a look at a rollout found."""
+
+    rollout: Rollout
+    """As stored."""
+
+    grown: Rollout
+    """With the devices that came late."""
+
+    actions: tuple[Action, ...] = ()
+    at: float
+
+    @property
+    def due(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.actions) or self.grown != self.rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +78,16 @@ class RolloutKeeper:
     def turn(self) -> None:
         """Advance each rollout in a transaction of its own; what devices see follows with `sign`."""
         with self.database.read() as connection:
-            open_rollouts = [rollout.id for rollout in Rollouts(connection).open()]
-        for name in open_rollouts:
+            due = [name for name in Rollouts(connection).open() if self._look(connection, name).due]
+        for name in due:
             with self.database.write() as connection:
-                self._advance(connection, Rollouts(connection).get(name))
+                self._advance(connection, self._look(connection, name))
 
     def sign(self) -> None:
         """Make each fleet's signed state say what its rollouts say.
 
-        The state is a function of the database, so a crash between the two costs one turn. A release that is not
-        signed yet holds its fleet back until the next turn.
+        The state is a function of the database, so a crash between the two costs one turn. Who is to have a release
+        that is not signed yet keeps until then what was signed before.
 
         Raises:
             HinterlandError: a key or the disk failed; the next turn tries again.
@@ -76,59 +96,66 @@ class RolloutKeeper:
         for fleet in self.repository.fleets():
             with self.database.read() as connection:
                 wanted = desired(fleet, Rollouts(connection).all(fleet=fleet))
-            if named(wanted) <= published and wanted != self.repository.desired(fleet):
-                self._sign(wanted)
+            held = self.repository.desired(fleet)
+            wanted = signable(wanted, held=held, published=published)
+            if wanted != held:
+                self._sign(wanted, held=held)
 
-    def _advance(self, connection: Connection, rollout: Rollout) -> None:
-        release = Releases(connection).get(rollout.release)
-        if release.published_at is None:
-            return
-        at, store = self.clock.now(), Rollouts(connection)
+    def _look(self, connection: Connection, name: str) -> Outlook:
+        """What is to be done; most turns find nothing, and must not keep reports waiting for the writers' lock."""
+        rollout, at = Rollouts(connection).get(name), self.clock.now()
+        if Releases(connection).get(rollout.release).published_at is None:
+            return Outlook(rollout=rollout, grown=rollout, at=at)
         labels = Devices(connection).labels(fleet=rollout.fleet)
-        rollout = self._take_in(store, rollout, matching(rollout.spec.target, labels))
-        for action in advance(rollout, self._view(connection, rollout, labels), at=at):
+        grown = admit(rollout, matching(rollout.spec.target, labels))
+        actions = advance(grown, self._view(connection, grown, labels), at=at)
+        return Outlook(rollout=rollout, grown=grown, actions=tuple(actions), at=at)
+
+    def _advance(self, connection: Connection, outlook: Outlook) -> None:
+        """Do all of it in one transaction; what is kept in between would be seen by nobody."""
+        store, rollout, at = Rollouts(connection), outlook.grown, outlook.at
+        for action in outlook.actions:
             before, rollout = rollout, apply(rollout, action, at=at)
             if isinstance(action, Halt):
                 rollout = fall_back(connection, rollout, at=at, by=ACTOR)
-            store.save(rollout)
             if isinstance(action, Ask):
                 store.ask(rollout.id, action.devices, at=at)
             _tell(connection, rollout, action, before=before, at=at)
-
-    def _take_in(self, store: Rollouts, rollout: Rollout, meant: Sequence[str]) -> Rollout:
-        """Give devices that came late their place."""
-        grown = admit(rollout, meant)
-        if grown != rollout:
-            store.save(grown)
-        return grown
+        store.save(rollout, before=outlook.rollout)
 
     def _view(self, connection: Connection, rollout: Rollout, labels: Mapping[str, Mapping[str, str]]) -> View:
         """What is known of the rollout's devices."""
-        store, spec = Rollouts(connection), rollout.spec
+        spec = rollout.spec
         places = {name: place(spec.budget, name, said) for name, said in labels.items()}
         stay = {*matching(spec.target, labels), *(labels.keys() & set(rollout.asked))}
         compared = rollout.state is RolloutState.SHADOWING
         return View(
-            reports=store.reports(rollout.id),
-            evidence=store.evidence(rollout.id, wave=rollout.wave) if compared else {},
+            reports=Rollouts(connection).reports(rollout.id),
+            evidence={rollout.wave: Shadows(connection).wave(rollout.id, rollout.wave)} if compared else {},
             excused={device for wave in rollout.waves for device in wave.devices} - stay,
             places=places,
             members=Counter(places.values()),
             approved=self.approved(connection, rollout),
         )
 
-    def _sign(self, wanted: FleetDesired) -> None:
-        before = self.repository.desired(wanted.fleet)
+    def _sign(self, wanted: FleetDesired, *, held: FleetDesired) -> None:
         self.repository.set_desired(wanted)
+        old, new = difference(held, wanted)
         with self.database.write() as connection:
             AuditLog(connection).add(
-                at=self.clock.now(),
-                actor=ACTOR,
-                action="fleet.sign",
-                subject=wanted.fleet,
-                before=msgspec.to_builtins(before),
-                after=msgspec.to_builtins(wanted),
+                at=self.clock.now(), actor=ACTOR, action="fleet.sign", subject=wanted.fleet, before=old, after=new
             )
+
+
+def difference(before: FleetDesired, after: FleetDesired) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entries of both that are not the same in the other, so that ten thousand devices are not logged for one."""
+    old, new = msgspec.to_builtins(before), msgspec.to_builtins(after)
+    return _without(old, new), _without(new, old)
+
+
+def _without(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    maps = {key: value for key, value in one.items() if isinstance(value, dict)}
+    return {key: {n: v for n, v in value.items() if other[key].get(n) != v} for key, value in maps.items()}
 
 
 def fall_back(connection: Connection, rollout: Rollout, *, at: float, by: str) -> Rollout:
@@ -142,13 +169,6 @@ def fall_back(connection: Connection, rollout: Rollout, *, at: float, by: str) -
         connection, again, at=at, by=by, reason=f"brings {former.id} back: {rollout.reason}", replaces=former.id
     )
     return msgspec.structs.replace(rollout, fallback=again.id)
-
-
-def named(wanted: FleetDesired) -> set[str]:
-    """Every release that a desired state asks for."""
-    entries = [wanted.default, *wanted.devices.values()]
-    challengers = {each.release for entry in wanted.challengers.values() for each in entry.values()}
-    return challengers | {release for entry in entries for release in entry.values() if release}
 
 
 def _tell(connection: Connection, rollout: Rollout, action: Action, *, before: Rollout, at: float) -> None:

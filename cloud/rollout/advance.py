@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from cloud.rollout.evidence import Evidence, together
+from cloud.rollout.evidence import Evidence
 from cloud.rollout.gates import Proof, conclude, explain, prove
 from cloud.rollout.plan import Wave
 from cloud.rollout.sequential import Verdict
@@ -49,8 +49,8 @@ class View:
     reports: Mapping[str, Report] = field(default_factory=dict)
     """By device."""
 
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    """By device; those of other waves do no harm."""
+    evidence: Mapping[int, Evidence] = field(default_factory=dict)
+    """Index of a wave → what all its devices have seen together."""
 
     excused: Collection[str] = ()
     """Devices that left the fleet, or what the rollout is for, since the plan was made."""
@@ -62,11 +62,18 @@ class View:
     """Place → devices there, for budgets in percent."""
 
     approved: bool = True
+    """Whether enough people agree to the document as it is now."""
 
     def stage(self, device: str) -> Stage | None:
         """What the device said last."""
         report = self.reports.get(device)
         return report.stage if report else None
+
+    def after(self, ask: Ask, *, at: float) -> View:
+        """The same once devices were asked: their deadlines begin now, however long ago their wave opened."""
+        before = {device: self.reports.get(device, Report()) for device in ask.devices}
+        asked = {device: msgspec.structs.replace(said, asked_at=at) for device, said in before.items()}
+        return replace(self, reports={**self.reports, **asked})
 
 
 def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
@@ -75,6 +82,8 @@ def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
     while (action := step(rollout, view, at=at)) is not None:
         actions.append(action)
         rollout = apply(rollout, action, at=at)
+        if isinstance(action, Ask):
+            view = view.after(action, at=at)
     return actions
 
 
@@ -88,9 +97,11 @@ def step(rollout: Rollout, view: View, *, at: float) -> Action | None:
         return None
     if (late := _late(rollout, view, at=at)) is not None:
         return Halt(late)
+    if not view.approved:  # also in the midst of it: whoever changes an approved document must ask again
+        return None
     match rollout.state:
         case RolloutState.PENDING:
-            return _next(rollout, at=at) if view.approved else None
+            return _next(rollout, at=at)
         case RolloutState.SHADOWING:
             return _compare(rollout, view, at=at)
         case RolloutState.OPEN:
@@ -115,9 +126,8 @@ def _next(rollout: Rollout, *, at: float) -> Action | None:
 
 
 def _compare(rollout: Rollout, view: View, *, at: float) -> Action | None:
-    spec, wave = rollout.spec, rollout.waves[rollout.wave]
-    found = together(view.evidence[device] for device in wave.devices if device in view.evidence)
-    proofs = tuple(prove(found, spec.gates, spec.shadow, waves=len(rollout.waves)))
+    spec, wave, found = rollout.spec, rollout.waves[rollout.wave], view.evidence.get(rollout.wave, Evidence())
+    proofs = tuple(prove(found, spec.gates, spec.shadow, wave=rollout.wave))
     match conclude(proofs, inputs=found.inputs, least=spec.shadow.least):
         case Verdict.WORSE:
             worst = next(proof for proof in proofs if proof.verdict is Verdict.WORSE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
 
 from cloud.rollout.spec import Mode
 from cloud.rollout.state import Rollout, RolloutState
@@ -31,6 +33,27 @@ def desired(fleet: str, rollouts: Iterable[Rollout]) -> FleetDesired:
         for device in rollout.shadowing:
             challengers.setdefault(device, {})[rollout.model] = _challenge(rollout)
     return FleetDesired(fleet=fleet, default=default, devices=devices, challengers=challengers)
+
+
+def signable(wanted: FleetDesired, *, held: FleetDesired, published: Collection[str]) -> FleetDesired:
+    """`wanted`, with everything that names a release which is not published yet left as it was signed before.
+
+    So a fallback that waits for its signature keeps back neither the end of its challengers nor other models.
+    """
+    return msgspec.structs.replace(
+        wanted,
+        default=_known(wanted.default, held.default, published),
+        devices={
+            device: known
+            for device, entry in wanted.devices.items()
+            if (known := _known(entry, held.devices.get(device, {}), published))
+        },
+    )
+
+
+def _known(entry: Mapping[str, str], held: Mapping[str, str], published: Collection[str]) -> dict[str, str]:
+    known = {model: release for model, release in entry.items() if not release or release in published}
+    return known | {model: held[model] for model in entry.keys() & held.keys() if model not in known}
 
 
 def _everybody(rollout: Rollout) -> bool:

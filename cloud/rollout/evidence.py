@@ -15,7 +15,16 @@ from shared.sketch import Sketch
 TWENTIETHS = 20
 
 MAX_CLASSES = 4096
-"""Names in a report: far beyond any model of ours, and no device may fill the database with them."""
+"""Names that are kept, the most frequent ones: far beyond any model of ours, and no device may fill the database."""
+
+OTHERS = "*"
+"""All names beyond them."""
+
+MAX_NAME = 80
+"""Characters of a class's name."""
+
+MAX_INPUTS = 10**9
+"""In one window; sums of what devices claim stay far below 2⁶³ for as many windows as anybody sends."""
 
 _Key = TypeVar("_Key", int, str)
 
@@ -52,8 +61,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             confidence=_added(self.confidence, other.confidence),
             latency_ms=_sketched(self.latency_ms, other.latency_ms),
             champion_latency_ms=_sketched(self.champion_latency_ms, other.champion_latency_ms),
-            classes=_added(self.classes, other.classes),
-            champion_classes=_added(self.champion_classes, other.champion_classes),
+            classes=_few(_added(self.classes, other.classes)),
+            champion_classes=_few(_added(self.champion_classes, other.champion_classes)),
             temperature_c=_hotter(self.temperature_c, other.temperature_c),
             memory_mib=_hotter(self.memory_mib, other.memory_mib),
         )
@@ -71,19 +80,8 @@ def evidence_of(report: ShadowReport) -> Evidence:
     Raises:
         ContractError: its counts contradict each other.
     """
+    _check(report)
     numbers = {name: getattr(report, name) for name in _NUMBERS}
-    counts = [*numbers.values(), *report.confidence.values(), *report.classes.values()]
-    if any(count < 0 for count in [*counts, *report.champion_classes.values()]):
-        raise ContractError("a shadow report counts less than nothing")
-    if report.agreed > report.inputs or sum(report.confidence.values()) > report.inputs:
-        raise ContractError("a shadow report counts more agreements than inputs")
-    if any(not -TWENTIETHS <= bin_ <= TWENTIETHS for bin_ in report.confidence):
-        raise ContractError("a difference of confidence lies between -1 and 1")
-    if len(report.classes) > MAX_CLASSES or len(report.champion_classes) > MAX_CLASSES:
-        raise ContractError(f"a shadow report names more than {MAX_CLASSES} classes")
-    for sketch in (report.latency_ms, report.champion_latency_ms):
-        if sketch:
-            Sketch.from_bytes(sketch)
     return Evidence(
         **numbers,
         confidence=report.confidence,
@@ -99,6 +97,32 @@ def evidence_of(report: ShadowReport) -> Evidence:
 def together(evidence: Iterable[Evidence]) -> Evidence:
     """All of it as one."""
     return reduce(Evidence.__add__, evidence, Evidence())
+
+
+def _check(report: ShadowReport) -> None:
+    numbers = [getattr(report, name) for name in _NUMBERS]
+    counts = [*numbers, *report.confidence.values(), *report.classes.values(), *report.champion_classes.values()]
+    if any(not 0 <= count <= MAX_INPUTS for count in counts):
+        raise ContractError("a shadow report counts less than nothing, or more than a window holds")
+    if report.agreed > report.inputs or sum(report.confidence.values()) > report.inputs:
+        raise ContractError("a shadow report counts more agreements than inputs")
+    if any(not -TWENTIETHS <= bin_ <= TWENTIETHS for bin_ in report.confidence):
+        raise ContractError("a difference of confidence lies between -1 and 1")
+    for classes in (report.classes, report.champion_classes):
+        if len(classes) > MAX_CLASSES or any(len(name) > MAX_NAME for name in classes):
+            raise ContractError(f"a shadow report names more than {MAX_CLASSES} classes, or long ones")
+    for sketch in (report.latency_ms, report.champion_latency_ms):
+        if sketch:
+            Sketch.from_bytes(sketch)
+
+
+def _few(counts: dict[str, int]) -> dict[str, int]:
+    """The most frequent names; the rest becomes one."""
+    if len(counts) <= MAX_CLASSES:
+        return counts
+    ordered = sorted(counts.items(), key=lambda item: (item[0] == OTHERS, -item[1], item[0]))
+    kept, rest = ordered[: MAX_CLASSES - 1], ordered[MAX_CLASSES - 1 :]
+    return dict(kept) | {OTHERS: sum(count for _, count in rest)}
 
 
 def _added(one: Mapping[_Key, int], other: Mapping[_Key, int]) -> dict[_Key, int]:

@@ -1,8 +1,11 @@
 """What a wave's evidence proves: each gate asks one question, and all must be answered well.
 
 Three gates need a proof: sequential tests of paired differences (`cloud.rollout.sequential`), which may be looked at
-after every report. They share the error rate of the whole rollout between them and its waves: Bonferroni's bound, so
-that "a rollout promotes a worse challenger with probability at most 5 %" is said of the rollout and not of one look.
+after every report. They share the error rate of the whole rollout between them and its waves, so that "a rollout
+promotes a worse challenger with probability at most 5 %" is said of the rollout and not of one look: wave k of as many
+as there may ever be gets 1/((k+1)(k+2)) of it (1/2, 1/6, 1/12, …: together 1), shared equally by its tests: the union
+bound with a spending sequence (α-spending; Foster and Stine, JRSS B 70, 2008). So waves that late comers or a change
+of plan add while a rollout is under way are paid for in advance.
 `failures` is such a test that only halts: a wave need not prove that it fails seldom, only not be shown to fail often.
 The others are plain bounds on what was measured, and count once there is enough of it.
 """
@@ -49,17 +52,17 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """Sequential tests: the capital, as its logarithm, at which one of the two counts as proven."""
 
 
-def prove(evidence: Evidence, gates: Gates, shadow: Shadow, *, waves: int) -> list[Proof]:
+def prove(evidence: Evidence, gates: Gates, shadow: Shadow, *, wave: int) -> list[Proof]:
     """Hold a wave's evidence against every gate that is asked.
 
     Args:
         evidence: of all devices of the wave together.
         gates: what is asked.
         shadow: how many inputs are needed at least.
-        waves: of the rollout, which share its error rate.
+        wave: its index, which decides its part of the rollout's error rate.
     """
     tests = {name: counts for name, counts in _paired(evidence).items() if getattr(gates, name) is not None}
-    error = gates.error / max(1, len(tests) * waves)
+    error = gates.error / (max(1, len(tests)) * (wave + 1) * (wave + 2))
     proofs = [_test(name, counts, gates, error=error) for name, counts in tests.items()]
     bounds = {name: value for name, value in _MEASURED.items() if getattr(gates, name) is not None}
     return proofs + [_bound(name, value(evidence), gates, shadow, evidence) for name, value in bounds.items()]

@@ -118,7 +118,7 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     error: float = 0.05
     """Chance, at most, that a rollout promotes a challenger that is worse by more than a margin; and, apart from it,
-    that a rollout halts one that is not. Shared between all tests and waves (Bonferroni)."""
+    that a rollout halts one that is not. Shared between all tests and waves."""
 
     failures: float | None = 0.01
     """Share of inputs that the challenger may fail on and the champion not: halts when proven to be exceeded."""

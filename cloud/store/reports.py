@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select, update
 from cloud.store.events import Events
 from cloud.store.rollouts import Rollouts
 from cloud.store.rows import many
+from cloud.store.shadows import Shadows
 from cloud.store.tables import device_status, drift_reports, telemetry
 from shared.codec import unpack
 from shared.errors import ContractError
@@ -86,7 +87,7 @@ def _keep_update(connection: Connection, device: str, record: Record, at: float)
 
 
 def _keep_shadow(connection: Connection, device: str, record: Record, at: float) -> None:
-    Rollouts(connection).compare(device, _read(record, ShadowReport), at=at)
+    Shadows(connection).add(device, _read(record, ShadowReport), at=at)
 
 
 def _tell(connection: Connection, device: str, status: UpdateStatus, at: float) -> None:

@@ -56,6 +56,15 @@ shadow_evidence = Table(
     Column("at", Double, nullable=False),
 )
 
+shadow_waves = Table(
+    "shadow_waves",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.id"), primary_key=True),
+    Column("wave", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),  # the sum over its devices
+    Column("at", Double, nullable=False),
+)
+
 rollout_votes = Table(
     "rollout_votes",
     metadata,

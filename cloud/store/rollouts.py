@@ -8,15 +8,16 @@ import msgspec
 from sqlalchemy import Connection, func, select, update
 
 from cloud.rollout.advance import Report
-from cloud.rollout.evidence import Evidence, evidence_of
-from cloud.rollout.state import TERMINAL, Rollout
+from cloud.rollout.state import BAD, TERMINAL, Rollout
 from cloud.store.rows import UnknownError, columns, many, one
-from cloud.store.tables import device_status, rollout_devices, rollouts, shadow_evidence
-from shared.codec import pack, unpack
-from shared.messages import ShadowReport, Stage, UpdateStatus
+from cloud.store.tables import device_status, rollout_devices, rollouts
+from shared.messages import Stage, UpdateStatus
 
 MANY = 500
 """Names in one statement; SQLite and PostgreSQL bound their number."""
+
+
+_OLDEST = (rollouts.c.created_at, rollouts.c.id)
 
 
 class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +48,18 @@ class Rollouts:
         self._connection.execute(rollouts.insert().values(**columns(rollout)))
         self._place(rollout, known={})
 
-    def save(self, rollout: Rollout) -> None:
-        """Keep the rollout's new state, and the waves of devices whose place in it is new."""
-        before = self.get(rollout.id)
-        self._connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**columns(rollout)))
+    def save(self, rollout: Rollout, *, before: Rollout | None = None) -> None:
+        """Keep the rollout's new state, and the waves of devices whose place in it is new.
+
+        Args:
+            rollout: as it is now.
+            before: as it is stored; read again if it is not given.
+        """
+        before = before or self.get(rollout.id)
+        changed = {
+            name: value for name, value in columns(rollout).items() if getattr(before, name) != getattr(rollout, name)
+        }
+        self._connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**changed))
         if before.waves != rollout.waves:
             query = select(rollout_devices.c.device, rollout_devices.c.wave)
             rows = self._connection.execute(query.where(rollout_devices.c.rollout == rollout.id))
@@ -113,18 +122,31 @@ class Rollouts:
 
     def all(self, *, fleet: str | None = None) -> list[Rollout]:
         """Every rollout, oldest first, or those of one fleet."""
-        query = select(rollouts).order_by(rollouts.c.created_at, rollouts.c.id)
+        query = select(rollouts).order_by(*_OLDEST)
         return many(self._connection, query if fleet is None else query.where(rollouts.c.fleet == fleet), Rollout)
 
-    def open(self) -> list[Rollout]:
-        """Those not yet at a terminal state, oldest first."""
-        return [rollout for rollout in self.all() if rollout.state not in TERMINAL]
+    def open(self) -> list[str]:
+        """Names of those not yet at a terminal state, oldest first."""
+        under_way = rollouts.c.state.not_in([state.value for state in TERMINAL])
+        return list(self._connection.scalars(select(rollouts.c.id).where(under_way).order_by(*_OLDEST)))
 
     def devices(self, rollout: str) -> list[RolloutDevice]:
         """Every device of a rollout by wave and name."""
         query = select(rollout_devices).where(rollout_devices.c.rollout == rollout)
         ordered = query.order_by(rollout_devices.c.wave, rollout_devices.c.device)
         return many(self._connection, ordered, RolloutDevice)
+
+    def page(self, rollout: str, *, after: str = "", limit: int, bad: bool = False) -> list[RolloutDevice]:
+        """Devices of a rollout whose names come after `after`, by name; only those that failed if `bad`."""
+        query = select(rollout_devices).where(rollout_devices.c.rollout == rollout, rollout_devices.c.device > after)
+        if bad:
+            query = query.where(rollout_devices.c.stage.in_([stage.value for stage in BAD]))
+        return many(self._connection, query.order_by(rollout_devices.c.device).limit(limit), RolloutDevice)
+
+    def place(self, rollout: str, device: str) -> RolloutDevice | None:
+        """One device in a rollout, or None."""
+        where = (rollout_devices.c.rollout == rollout, rollout_devices.c.device == device)
+        return one(self._connection, select(rollout_devices).where(*where), RolloutDevice)
 
     def reports(self, rollout: str) -> dict[str, Report]:
         """The newest report of each device that has said anything or was asked."""
@@ -151,37 +173,6 @@ class Rollouts:
         if status.stage is Stage.ACTIVE:
             first = rollout_devices.c.active_at.is_(None)
             self._connection.execute(update(rollout_devices).where(*where, first).values(active_at=at))
-
-    def compare(self, device: str, report: ShadowReport, *, at: float) -> None:
-        """Add what a challenger did on a device to the evidence of every rollout that is under way with it.
-
-        Raises:
-            ContractError: the report contradicts itself.
-        """
-        seen = evidence_of(report)
-        mine = (
-            select(rollout_devices.c.rollout)
-            .join(rollouts, rollouts.c.id == rollout_devices.c.rollout)
-            .where(rollout_devices.c.device == device, rollouts.c.release == report.release)
-            .where(rollouts.c.state.not_in([state.value for state in TERMINAL]))
-        )
-        for name in self._connection.scalars(mine).all():
-            where = (shadow_evidence.c.rollout == name, shadow_evidence.c.device == device)
-            held = self._connection.scalar(select(shadow_evidence.c.body).where(*where))
-            if held is None:
-                row = {"rollout": name, "device": device, "body": pack(seen), "at": at}
-                self._connection.execute(shadow_evidence.insert().values(**row))
-            else:
-                body = pack(unpack(held, Evidence) + seen)
-                self._connection.execute(update(shadow_evidence).where(*where).values(body=body, at=at))
-
-    def evidence(self, rollout: str, *, wave: int | None = None) -> dict[str, Evidence]:
-        """Device → what was compared there, over all waves or in one of them."""
-        query = select(shadow_evidence.c.device, shadow_evidence.c.body).where(shadow_evidence.c.rollout == rollout)
-        if wave is not None:
-            same = (rollout_devices.c.rollout == rollout, rollout_devices.c.wave == wave)
-            query = query.where(shadow_evidence.c.device.in_(select(rollout_devices.c.device).where(*same)))
-        return {device: unpack(body, Evidence) for device, body in self._connection.execute(query)}
 
 
 def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -23,9 +23,18 @@ from sqlalchemy import (
 )
 
 from cloud.store.base import COUNTER, DIGEST, NAME, metadata
-from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence
+from cloud.store.distribution_tables import distribution
+from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence, shadow_waves
 
-__all__ = ["metadata", "rollout_devices", "rollout_votes", "rollouts", "shadow_evidence"]
+__all__ = [
+    "distribution",
+    "metadata",
+    "rollout_devices",
+    "rollout_votes",
+    "rollouts",
+    "shadow_evidence",
+    "shadow_waves",
+]
 
 devices = Table(
     "devices",
@@ -333,4 +342,14 @@ audit = Table(
     Column("previous", DIGEST, nullable=False, unique=True),  # two writers cannot continue the same row
     Column("digest", DIGEST, nullable=False),
     Index("ix_audit_action", "action", "number"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("replica", NAME, nullable=False),
+    Column("incarnation", NAME, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
 )

@@ -63,7 +63,8 @@ class Reconciler:
 
     async def resume(self) -> None:
         """Serve what is committed; once, before the first turn, with or without a link."""
-        for model in await asyncio.to_thread(Slots.models, self._parts.models):
+        held = await asyncio.to_thread(Slots.models, self._parts.models)
+        for model in sorted({*held, *self._parts.journal.models()}):  # a step may be journalled before there is a slot
             try:
                 self.active[model] = await Resumption(self._parts, model).run()
             except HinterlandError as error:
@@ -108,8 +109,8 @@ class Reconciler:
             self._proven, self._silent = self._parts.clock.monotonic(), False
             await self._complain("")
             for model, attempt in self._attempts.items():
-                challenge = self._desired.challengers.get(model)
-                if attempt.release not in (self._desired.releases.get(model), challenge and challenge.release):
+                desired, challenge = self._desired.releases.get(model, ""), self._desired.challengers.get(model)
+                if not attempt.is_wanted(desired=desired, challenger=challenge.release if challenge else ""):
                     attempt.abandon(Event.WITHDRAWN, "no longer desired")
 
     async def pursue(self) -> None:
@@ -182,7 +183,8 @@ class Reconciler:
         proven = await self._manifest(model, release)
         if proven is None:
             return
-        attempt = Attempt(self._parts, model=model, release=proven, challenge=challenge)
+        alone = not self.active.get(model)
+        attempt = Attempt(self._parts, model=model, release=proven, challenge=challenge, alone=alone)
         self._attempts[model] = attempt
         try:
             stage = await (attempt.promote() if promoted else attempt.run())

@@ -31,7 +31,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     name: str
     change: str
-    """`created`, `changed`, `unchanged` or `applied`; what it would be, in a rehearsal."""
+    """`created`, `changed` or `unchanged`; what it would be, in a rehearsal."""
 
     details: dict[str, Any] = {}
 
@@ -43,13 +43,18 @@ def apply(
     reason: Annotated[str, typer.Option("--reason", help="For the audit log.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Have rollouts, model lines and labels of devices be as documents say; the same document twice changes nothing."""
+    """Have rollouts, model lines and labels of devices be as documents say; the same document twice changes nothing.
+
+    The coordinator looks at all documents before the first one counts, so a file with a mistake in it does nothing.
+    """
     with one_line():
         documents = read_documents(file)
         for document in documents:
-            _kind(document)  # all of them are known before the first is sent
+            _kind(document)
     with connected(context) as client:
-        outcomes = [_send(client, document, dry_run=dry_run, reason=reason) for document in documents]
+        outcomes = [_send(client, document, dry_run=True, reason=reason) for document in documents]
+        if not dry_run:
+            outcomes = [_send(client, document, dry_run=False, reason=reason) for document in documents]
     if as_json:
         print_json(outcomes)
         return
@@ -58,12 +63,17 @@ def apply(
 
 
 def _words(outcome: Outcome, *, dry_run: bool) -> str:
-    waves = outcome.details.get("waves") or []
-    sizes = f", waves of {', '.join(str(len(wave)) for wave in waves)} devices" if waves else ""
-    ends = ", ".join(outcome.details.get("supersedes") or [])
-    return f"{outcome.kind} {outcome.name}: {'would be ' if dry_run else ''}{outcome.change}{sizes}" + (
-        f"; supersedes {ends}" if ends else ""
-    )
+    would = "would be " if dry_run and outcome.change != "unchanged" else ""
+    return f"{outcome.kind} {outcome.name}: {would}{outcome.change}{_plan(outcome.details)}"
+
+
+def _plan(details: dict[str, Any]) -> str:
+    """Of a rollout: how it goes, and whom it ends."""
+    if "waves" not in details:
+        return ""
+    sizes = ", ".join(str(len(wave)) for wave in details["waves"])
+    ends = ", ".join(details["supersedes"])
+    return (f", waves of {sizes} devices" if sizes else ", for no device as yet") + (f"; ends {ends}" if ends else "")
 
 
 def _rollout(client: Client, body: dict[str, Any], *, dry_run: bool, reason: str) -> Outcome:
@@ -75,19 +85,25 @@ def _rollout(client: Client, body: dict[str, Any], *, dry_run: bool, reason: str
 def _model(client: Client, body: dict[str, Any], *, dry_run: bool, reason: str) -> Outcome:
     name = _name(body)
     document = {key: value for key, value in body.items() if key != "kind"}
-    if not dry_run:
-        client.apply_model(document, reason=reason)
-    return Outcome(kind="model", name=name, change="applied")
+    held = {line.name: line.document for line in client.models()}.get(name)
+    after = client.apply_model(document, dry_run=dry_run, reason=reason).document
+    return Outcome(kind="model", name=name, change="created" if held is None else _change(held, after))
 
 
 def _device(client: Client, body: dict[str, Any], *, dry_run: bool, reason: str) -> Outcome:
     name, labels = _name(body), body.get("labels")
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise RefusedError(f"device {name} has no labels", hint='Give `labels: {site: "hamburg"}`; values are texts.')
-    change = "unchanged" if client.device(name).labels == labels else "changed"
-    if not dry_run:
-        client.label(name, labels, reason=reason)
-    return Outcome(kind="device", name=name, change=change, details={"labels": labels})
+    strange = sorted(body.keys() - {"kind", "name", "labels"})
+    if strange:
+        raise RefusedError(f"a device has no field {strange[0]!r}", hint="Give name and labels.")
+    held = client.device(name).labels
+    after = client.label(name, labels, dry_run=dry_run, reason=reason).labels
+    return Outcome(kind="device", name=name, change=_change(held, after), details={"labels": after})
+
+
+def _change(before: object, after: object) -> str:
+    return "unchanged" if before == after else "changed"
 
 
 Send = Callable[..., Outcome]

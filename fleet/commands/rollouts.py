@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
+import msgspec
 import typer
-from rich.console import Console
 
 from fleet import rollout_tables as tables
 from fleet.client import Client
@@ -19,6 +20,10 @@ rollouts_app = typer.Typer(help="Rollouts: begin one, watch it, step in.")
 
 OVER = ("done", "halted", "superseded")
 LOOK_S = 1.0
+"""Seconds between two looks."""
+
+PATIENCE_S = 120.0
+"""How long a coordinator may start anew under somebody who watches."""
 
 Which = Annotated[str, typer.Argument(help="Which, for example activity-2-wards.")]
 Because = Annotated[str, typer.Option("--reason", help="For the audit log.")]
@@ -52,31 +57,48 @@ def start(
 def show_one(context: typer.Context, rollout: Which, as_json: Json = False) -> None:
     """Show one rollout: its waves, what each gate has proven, and the devices."""
     with connected(context) as client:
-        found = client.rollout(rollout)
-        show(found, tables.rollout(found), as_json=as_json)
+        found = client.rollout(rollout, devices=as_json)
+        show(found, [] if as_json else tables.rollout(found, _some(client, rollout)), as_json=as_json)
+
+
+def _some(client: Client, rollout: str) -> list[api.RolloutDevice]:
+    """A few of its devices, those that failed first."""
+    bad = client.rollout_devices(rollout, limit=tables.MOST, failed=True)
+    names = {row.device for row in bad}
+    others = client.rollout_devices(rollout, limit=tables.MOST)
+    return (bad + [row for row in others if row.device not in names])[: tables.MOST]
 
 
 @rollouts_app.command(epilog="Example: hinterland rollouts watch activity-2-wards")
 def watch(context: typer.Context, rollout: Which, as_json: Json = False) -> None:
-    """Follow a rollout until it is over; ends with status 0 when it is done, and 1 when it was halted."""
+    """Follow a rollout, a line a change; ends with status 0 when it is done, and 1 when it was halted or superseded."""
     with connected(context) as client:
-        said = None
-        while True:
-            found = _ask(client, rollout)
-            if found is not None and (line := tables.line(found)) != said:
+        said = ""
+        for found in _looks(client, rollout):
+            if (line := tables.line(found)) != said:
                 said = line
-                print_json(found) if as_json else Console(highlight=False).print(line, soft_wrap=True)
-            if found is not None and found.state in OVER:
+                typer.echo(msgspec.json.encode(found).decode() if as_json else line)
+            if found.state in OVER:
                 raise typer.Exit(0 if found.state == "done" else 1)
-            time.sleep(LOOK_S)
 
 
-def _ask(client: Client, rollout: str) -> api.Rollout | None:
-    """The rollout as it is, or None while the coordinator does not answer: it may be starting anew."""
-    try:
-        return client.rollout(rollout)
-    except TransportError:
-        return None
+def _looks(client: Client, rollout: str) -> Iterator[api.Rollout]:
+    """The rollout again and again; a coordinator that has answered once may be away for a while.
+
+    Raises:
+        TransportError: it does not answer at first, or was away for too long.
+    """
+    answered: float | None = None
+    while True:
+        try:
+            found = client.rollout(rollout, devices=False)
+        except TransportError:
+            if answered is None or time.monotonic() - answered > PATIENCE_S:
+                raise
+        else:
+            answered = time.monotonic()
+            yield found
+        time.sleep(LOOK_S)
 
 
 @rollouts_app.command(epilog="Example: hinterland rollouts pause activity-2-wards --reason 'night shift'")

@@ -7,9 +7,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cloud.rollout.advance import Report, View, advance
 from cloud.rollout.desired import desired
-from cloud.rollout.evidence import Evidence
+from cloud.rollout.evidence import Evidence, together
 from cloud.rollout.operate import admit, pause, resume, retarget, roll_back
 from cloud.rollout.plan import plan
+from cloud.rollout.sequential import Verdict
 from cloud.rollout.spec import Abort, Budget, Gates, Growth, Margin, Mode, Shadow, Spec, WaveSize, Window
 from cloud.rollout.state import BAD, SETTLED, TERMINAL, Ask, Complete, Finish, Halt, Open, Rollout, RolloutState, apply
 from cloud.rollout.state import Shadow as Begin
@@ -61,8 +62,13 @@ class RolloutMachine(RuleBasedStateMachine):
     def view(self):
         members = {place: list(self.places.values()).count(place) for place in ("hall", "yard")}
         return View(
-            reports=self.reports, evidence=self.evidence, excused=self.excused, places=self.places, members=members
+            reports=self.reports, evidence=self.found(), excused=self.excused, places=self.places, members=members
         )
+
+    def found(self):
+        """What each wave has compared, as the database adds it up."""
+        waves = enumerate(self.rollout.waves)
+        return {index: together(map(self.evidence.get, self.evidence.keys() & wave.devices)) for index, wave in waves}
 
     @rule(index=st.integers(0, 9), stage=st.sampled_from(list(Stage)))
     def speak(self, index, stage):
@@ -146,10 +152,14 @@ class RolloutMachine(RuleBasedStateMachine):
                 assert wave == len(self.begun) == before.wave + 1
                 assert is_open(before.spec.windows, self.at)
                 self.begun.append(wave)
-            case Open(wave):
+            case Open(wave, proofs):
                 if before.state is not RolloutState.SHADOWING:
                     assert not before.compares
                     self.begun.append(wave)
+                elif set(before.waves[wave].devices) - self.excused:
+                    assert {proof.verdict for proof in proofs} == {Verdict.NOT_WORSE}
+                    assert self.found()[wave].agreed > 0.8 * self.found()[wave].inputs
+                    assert self.found()[wave].inputs >= before.spec.shadow.least
                 assert wave == len(self.opened)
                 self.opened.append(wave)
             case Ask(devices):

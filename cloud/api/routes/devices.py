@@ -48,14 +48,17 @@ def label(
     device: str,
     reason: Reason,
     request: Annotated[Labels, Depends(body(Labels))],
+    *,
+    dry_run: bool = False,
 ) -> Answer[Device]:
     """Replace what operators call a device by; rollouts under way that mean it now take it in."""
-    with parts.database.write() as connection:
+    with parts.database.rehearse() if dry_run else parts.database.write() as connection:
         sight = Sight(connection, parts, by)
         sight.require(Action.ROLL_OUT, {sight.device(device).fleet})
         label_device(connection, device, request.labels, by=by.actor, reason=reason, at=parts.clock.now())
         view = device_view(connection, device)
-    parts.wake()
+    if not dry_run:
+        parts.wake()
     return reply(view)
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Depends
+from fastapi import Depends, Query
 
 from cloud.access.principal import Action, Principal
 from cloud.access.rollout_approvers import vote
 from cloud.api.bodies import Answer, Routes, body, reply
 from cloud.api.services import Parts, Reason, Services, Viewer, allow
 from cloud.api.sight import Sight
-from cloud.api.views.rollouts import applied_view, rollout_view
+from cloud.api.views.rollouts import applied_view, device_rows, rollout_view
 from cloud.loop.interventions import Intervention, intervene
 from cloud.loop.orders import order, order_rollout
 from cloud.rollout.document import spec_from
 from cloud.store.rollouts import Rollouts
 from shared.access import Verdict
-from shared.api import Applied, Revocation, Rollout, RolloutRequest
+from shared.api import Applied, Revocation, Rollout, RolloutDevice, RolloutRequest
+from shared.ids import check_name
 
 router = Routes(prefix="/rollouts", tags=["rollouts"])
 
@@ -26,6 +27,7 @@ Operator = Annotated[Principal, allow(Action.ROLL_OUT)]
 Approver = Annotated[Principal, allow(Action.APPROVE_RELEASE)]
 Why = Annotated[Revocation, Depends(body(Revocation))]
 Said = Annotated[Verdict, Depends(body(Verdict))]
+Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 @router.post("", status_code=201)
@@ -73,10 +75,22 @@ def rollouts(parts: Parts, by: Viewer) -> Answer[list[Rollout]]:
 
 
 @router.get("/{rollout}")
-def one_rollout(parts: Parts, by: Viewer, rollout: str) -> Answer[Rollout]:
-    """One rollout, with its devices."""
+def one_rollout(parts: Parts, by: Viewer, rollout: str, devices: bool = True) -> Answer[Rollout]:
+    """One rollout, with a line for each of its devices unless `devices` is false."""
     with parts.database.read() as connection:
-        return reply(rollout_view(connection, Sight(connection, parts, by).rollout(rollout)))
+        return reply(rollout_view(connection, Sight(connection, parts, by).rollout(rollout), whole=devices))
+
+
+@router.get("/{rollout}/devices")
+def devices_of(
+    parts: Parts, by: Viewer, rollout: str, *, after: str = "", limit: Limit = 500, failed: bool = False
+) -> Answer[list[RolloutDevice]]:
+    """A page of its devices by name, those after a name; only those that failed, if asked."""
+    with parts.database.read() as connection:
+        found = Sight(connection, parts, by).rollout(rollout)
+        start = check_name(after) if after else ""
+        rows = Rollouts(connection).page(found.id, after=start, limit=limit, bad=failed)
+        return reply(device_rows(rows))
 
 
 @router.post("/{rollout}/pause")
@@ -121,7 +135,7 @@ def _intervene(parts: Services, by: Principal, name: str, what: Intervention, *,
         found = sight.rollout(name)
         sight.require(Action.ROLL_OUT, {found.fleet})
         after = intervene(connection, found, what, by=by.actor, reason=reason, at=parts.clock.now())
-        view = rollout_view(connection, after)
+        view = rollout_view(connection, after, whole=False)
     parts.wake()
     return reply(view)
 
@@ -132,6 +146,6 @@ def _vote(parts: Services, by: Principal, name: str, said: Verdict, *, reason: s
         found = sight.rollout(name)
         sight.require(Action.APPROVE_RELEASE, {found.fleet})
         vote(connection, found, by=by, digest=said.digest, yes=yes, reason=reason, at=parts.clock.now())
-        view = rollout_view(connection, found)
+        view = rollout_view(connection, found, whole=False)
     parts.wake()
     return reply(view)

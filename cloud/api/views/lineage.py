@@ -66,9 +66,9 @@ def _wave(connection: Connection, device: str, row: ReleaseRow) -> tuple[Rollout
     store = Rollouts(connection)
     for rollout in reversed(store.all()):
         if row.id in (rollout.release, rollout.fallback):
-            for place in store.devices(rollout.id):
-                if place.device == device:
-                    return rollout, place
+            place = store.place(rollout.id, device)
+            if place is not None:
+                return rollout, place
     return None
 
 

@@ -36,6 +36,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("rollout", "device", name=op.f("pk_shadow_evidence")),
     )
     op.create_table(
+        "shadow_waves",
+        sa.Column("rollout", sa.String(length=80), nullable=False),
+        sa.Column("wave", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["rollout"], ["rollouts.id"], name=op.f("fk_shadow_waves_rollout")),
+        sa.PrimaryKeyConstraint("rollout", "wave", name=op.f("pk_shadow_waves")),
+    )
+    op.create_table(
         "rollout_votes",
         sa.Column("rollout", sa.String(length=80), nullable=False),
         sa.Column("principal", sa.String(length=160), nullable=False),

@@ -101,6 +101,9 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
 
     line = {"schema": SCHEMA, "fleets": [], "task": "activity", "rounds": 2, "min_devices": 1}
     await play("PUT /v1/models/{name}", "model.apply", path="/v1/models/street", reason="wanted", json=line)
+    path = "/v1/fleets/lab/distribution"
+    rule = {"rate_mib_s": 2.0}
+    await play("PUT /v1/fleets/{fleet}/distribution", "fleet.distribution", path=path, reason="metered", json=rule)
     order = {"model": "street", "reason": "more data"}
     await play("POST /v1/runs", "run.create", reason="more data", json=order)
     blob = f"/blobs/{sha256(DATA)}"

@@ -9,6 +9,7 @@ from cloud.rollout.evidence import evidence_of
 from cloud.rollout.state import RolloutState
 from cloud.store.devices import Device, Devices, DeviceState
 from cloud.store.rollouts import Rollouts
+from cloud.store.shadows import Shadows
 from shared.bundle import Release, Runtime, Schema, Variant, split
 from shared.ids import sha256
 from shared.messages import ShadowReport, Stage, UpdateStatus
@@ -61,6 +62,56 @@ async def test_the_same_document_twice_changes_nothing(fleet):
         assert newer["supersedes"] == [first["rollout"]]
         states = {one["id"]: one["state"] for one in (await ann.get("/rollouts")).json()}
         assert states == {"m-1-lab": "superseded", "m-2-lab": "pending"}
+
+
+async def test_said_again_for_another_reason_it_is_the_same(fleet):
+    async with fleet.client() as ann:
+        await ann.post("/rollouts/apply", json=DOCUMENT, headers={"hinterland-reason": "spring"})
+        again = await ann.post("/rollouts/apply", json=DOCUMENT, headers={"hinterland-reason": "still"})
+        assert again.json()["change"] == "unchanged"
+
+
+async def test_what_the_model_line_asks_for_is_the_least(fleet):
+    async with fleet.client() as ann:
+        line = {"schema": {"kind": "classification", "labels": ["a", "b"], "input_shape": [3, 10]}, "approvals": 2}
+        assert (await ann.put("/models/m", json=line)).status_code == 200
+        for asked, needed in ((0, 2), (1, 2), (2, 2)):
+            name = (await ann.post("/rollouts/apply", json=DOCUMENT | {"approvals": asked})).json()["rollout"]
+            shown = (await ann.get(f"/rollouts/{name}")).json()
+            assert (shown["spec"]["approvals"], shown["approval"]) == (needed, "waiting")
+
+
+async def test_a_rehearsal_of_labels_and_lines_leaves_nothing(fleet):
+    async with fleet.client() as ann:
+        told = await ann.put("/devices/cam-1/labels?dry_run=true", json={"labels": {"line": "3"}})
+        assert told.json()["labels"] == {"line": "3"}
+        assert (await ann.get("/devices/cam-1")).json()["labels"] == {"site": "bonn"}
+        line = {"schema": {"kind": "classification", "labels": ["a"], "input_shape": [3]}}
+        assert (await ann.put("/models/new?dry_run=true", json=line)).json()["name"] == "new"
+        assert (await ann.put("/models/new?dry_run=true", json=line | {"round": 3})).status_code == 400
+        assert (await ann.get("/models")).json() == []
+        assert fleet.woken == []
+
+
+async def test_devices_of_a_rollout_page_by_page(fleet):
+    async with fleet.client() as ann:
+        name = (await ann.post("/rollouts/apply", json=DOCUMENT)).json()["rollout"]
+        with fleet.database.write() as connection:
+            status = UpdateStatus(model="m", release="m-1", stage=Stage.FAILED, reason="full")
+            Rollouts(connection).record("cam-3", status, at=3.0)
+        small = (await ann.get(f"/rollouts/{name}?devices=false")).json()
+        assert (small["devices"], small["waves"], small["progress"][1]["failed"]) == ([], [], 1)
+        assert len((await ann.get(f"/rollouts/{name}")).json()["devices"]) == 4
+        pages, after = [], ""
+        while page := (await ann.get(f"/rollouts/{name}/devices", params={"after": after, "limit": 3})).json():
+            pages.append([row["device"] for row in page])
+            after = pages[-1][-1]
+        assert pages == [["cam-1", "cam-2", "cam-3"], ["cam-4"]]
+        (bad,) = (await ann.get(f"/rollouts/{name}/devices?failed=true")).json()
+        assert (bad["device"], bad["wave"], bad["reason"]) == ("cam-3", 1, "full")
+        for wrong in ("limit=0", "limit=1001", "after=%00", "limit=x"):
+            assert (await ann.get(f"/rollouts/{name}/devices?{wrong}")).status_code == 400
+        assert (await ann.get("/rollouts/nope/devices")).status_code == 404
 
 
 async def test_labels_choose_devices(fleet):
@@ -145,7 +196,8 @@ async def test_two_others_must_approve_the_very_document(fleet):
         assert (await carol.post(f"/rollouts/{name}/approve", json={"digest": "0" * 64})).status_code == 409
         assert (await dave.post(f"/rollouts/{name}/approve", json=said)).json()["approval"] == "approved"
         await bob.post("/rollouts/apply", json=DOCUMENT | {"approvals": 2, "soak_s": 1})
-        assert (await dave.get(f"/rollouts/{name}")).json()["approval"] == "waiting"  # another document, new votes
+        changed = (await dave.get(f"/rollouts/{name}")).json()
+        assert (changed["approval"], changed["votes"]) == ("waiting", [])  # another document, new votes
         assert (await dave.post(f"/rollouts/{name}/reject", json=said)).status_code == 409
 
 
@@ -165,12 +217,12 @@ async def test_a_rollout_shows_waves_and_gates(fleet):
                 msgspec.structs.replace(held, state=RolloutState.SHADOWING, wave=0, previous="m-0", shadow_at=1.0)
             )
             for _ in range(2):
-                Rollouts(connection).compare("cam-1", report, at=2.0)
-            Rollouts(connection).compare("stranger", report, at=2.0)
+                Shadows(connection).add("cam-1", report, at=2.0)
+            Shadows(connection).add("stranger", report, at=2.0)
             status = UpdateStatus(model="m", release="m-1", stage=Stage.ROLLED_BACK, reason="it hung")
             Rollouts(connection).record("cam-2", status, at=3.0)
-            assert set(Rollouts(connection).evidence(name)) == {"cam-1"}
-            assert Rollouts(connection).evidence(name)["cam-1"] == evidence_of(report) + evidence_of(report)
+            seen = Shadows(connection).devices(name)
+            assert seen == {"cam-1": evidence_of(report) + evidence_of(report)}
         shown = (await ann.get(f"/rollouts/{name}")).json()
         first, second = shown["progress"]
         assert (first["compared"], [gate["gate"] for gate in first["gates"]]) == (

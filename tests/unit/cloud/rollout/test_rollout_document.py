@@ -1,10 +1,13 @@
 """A rollout's document: what is read, and what is refused with which words."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
 from cloud.rollout.document import document_of, spec_from
-from cloud.rollout.spec import Budget, Growth, Margin, Mode, Spec, Target, WaveSize
+from cloud.rollout.spec import Abort, Budget, Gates, Growth, Margin, Mode, Shadow, Spec, Target, WaveSize
 from shared.errors import ContractError, RefusedError
 
 WHOLE = """
@@ -29,6 +32,23 @@ def test_a_whole_document():
     assert spec.waves == (WaveSize(count=1), WaveSize(percent=10), WaveSize(percent=100))
     assert (spec.budget, spec.gates.accuracy) == (Budget(devices=2, percent=25), Margin(margin=0.03))
     assert spec_from(document_of(spec)) == spec
+
+
+DOCUMENT = (Path(__file__).parents[4] / "docs" / "rollouts.md").read_text()
+
+
+def test_documents_parse_as_they_are_shown():
+    shown = re.findall(r"^```yaml\n(.*?)^```", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+    specs = [spec_from(yaml.safe_load(text)) for text in shown]
+    assert specs[0] == Spec(release="activity-4")
+    assert specs[1].gates.accuracy == Margin(margin=0.03)
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [(Spec, ""), (Shadow, "shadow."), (Gates, "gates."), (Abort, "abort.")])
+def test_every_field_is_explained(kind, prefix):
+    groups = {"shadow", "gates", "abort", "target"}
+    fields = [f"`{prefix}{field}`" for field in kind.__struct_fields__ if field not in groups]
+    assert [field for field in fields if field not in DOCUMENT] == []
 
 
 def test_the_least_document():

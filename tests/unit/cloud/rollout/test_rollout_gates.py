@@ -1,8 +1,10 @@
 """Each gate: what it measures, when it is sure, and what it does without a measurement."""
 
+import math
+
 import pytest
 
-from cloud.rollout.evidence import Evidence, evidence_of, together
+from cloud.rollout.evidence import MAX_CLASSES, OTHERS, Evidence, evidence_of, together
 from cloud.rollout.gates import conclude, explain, prove
 from cloud.rollout.sequential import Verdict
 from cloud.rollout.spec import Gates, Margin, Shadow
@@ -19,8 +21,8 @@ def sketch(*values):
     return Sketch(values).to_bytes()
 
 
-def verdict(evidence, gates, *, waves=1):
-    (proof,) = prove(evidence, gates, SHADOW, waves=waves)
+def verdict(evidence, gates, *, wave=0):
+    (proof,) = prove(evidence, gates, SHADOW, wave=wave)
     return proof
 
 
@@ -67,20 +69,27 @@ def test_a_device_without_a_thermometer_is_not_too_hot():
     assert verdict(Evidence(inputs=500, temperature_c=85.0), gates).verdict is WORSE
 
 
-def test_more_waves_ask_for_more_proof():
+def test_later_waves_ask_for_more_proof():
     gates = Gates(failures=None, agreement=Margin(margin=0.1))
-    one, ten = (verdict(Evidence(inputs=50, agreed=50), gates, waves=waves) for waves in (1, 10))
-    assert ten.needed > one.needed
-    assert (one.not_worse, one.worse) == (ten.not_worse, ten.worse)
+    first, tenth = (verdict(Evidence(inputs=50, agreed=50), gates, wave=wave) for wave in (0, 9))
+    assert tenth.needed > first.needed
+    assert (first.not_worse, first.worse) == (tenth.not_worse, tenth.worse)
+
+
+def test_all_waves_and_tests_together_spend_no_more_than_the_stated_error():
+    gates = Gates(accuracy=Margin(margin=0.1), agreement=Margin(margin=0.1), error=0.04)  # and failures
+    proofs = [proof for wave in range(500) for proof in prove(Evidence(inputs=1), gates, SHADOW, wave=wave)]
+    spent = sum(math.exp(-proof.needed) for proof in proofs)
+    assert 0.0399 < spent <= 0.04
 
 
 def test_all_gates_must_pass_and_one_is_enough_to_halt():
     gates = Gates(agreement=Margin(margin=0.1), latency=1.0)
-    fine = prove(Evidence(inputs=2000, agreed=2000), gates, SHADOW, waves=1)
+    fine = prove(Evidence(inputs=2000, agreed=2000), gates, SHADOW, wave=0)
     assert conclude(fine, inputs=2000, least=100) is OPEN  # no latency was measured
     assert conclude(fine[:2], inputs=2000, least=100) is NOT_WORSE
     assert conclude(fine[:2], inputs=99, least=100) is OPEN
-    bad = prove(Evidence(inputs=2000, agreed=100), gates, SHADOW, waves=1)
+    bad = prove(Evidence(inputs=2000, agreed=100), gates, SHADOW, wave=0)
     assert conclude(bad, inputs=2000, least=100) is WORSE
     assert "agreement: measured -0.95 against -0.1 over 2000 inputs: worse" in [explain(proof) for proof in bad]
 
@@ -113,8 +122,21 @@ def test_reports_add_up():
         {"classes": {"a": -1}},
         {"latency_ms": b"no sketch"},
         {"classes": {str(n): 1 for n in range(5000)}},
+        {"classes": {"a" * 81: 1}},
+        {"champion_classes": {"a": 2**63}},
+        {"both_right": 2**62},
     ],
 )
 def test_reports_that_contradict_themselves_are_refused(changes):
     with pytest.raises(ContractError):
         evidence_of(report(**changes))
+
+
+def test_names_that_devices_make_up_do_not_add_up_without_end():
+    found = Evidence()
+    for turn in range(3):
+        names = {f"{turn}-{number}": 1 for number in range(MAX_CLASSES - 1)}
+        found += evidence_of(report(classes={"a": 5} | names))
+    assert len(found.classes) == MAX_CLASSES
+    assert (found.classes["a"], sum(found.classes.values())) == (15, 3 * (MAX_CLASSES + 4))
+    assert found.classes[OTHERS] > MAX_CLASSES

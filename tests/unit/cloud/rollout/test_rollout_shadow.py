@@ -48,8 +48,8 @@ def said(**stages):
 
 def test_a_wave_is_shadowed_first_and_asked_once_its_gate_has_passed():
     assert advance(rollout(), View(), at=0.0) == [Begin(0)]
-    assert advance(shadowing(), View(evidence={"a": THIN}), at=50.0) == []
-    opened, asked = advance(shadowing(), View(evidence={"a": GOOD}), at=50.0)
+    assert advance(shadowing(), View(evidence={0: THIN}), at=50.0) == []
+    opened, asked = advance(shadowing(), View(evidence={0: GOOD}), at=50.0)
     assert asked == Ask(("a",))
     assert isinstance(opened, Open)
     (proof,) = [proof for proof in opened.proofs if proof.gate == "accuracy"]
@@ -58,7 +58,7 @@ def test_a_wave_is_shadowed_first_and_asked_once_its_gate_has_passed():
 
 
 def test_a_worse_challenger_halts_and_nobody_was_ever_asked():
-    (halt,) = advance(shadowing(), View(evidence={"a": BAD}), at=50.0)
+    (halt,) = advance(shadowing(), View(evidence={0: BAD}), at=50.0)
     assert isinstance(halt, Halt)
     assert halt.reason.startswith("m-2 is worse: accuracy: measured -0.1 against -0.05 over 2000 inputs")
     after = apply(shadowing(), halt, at=50.0)
@@ -67,19 +67,19 @@ def test_a_worse_challenger_halts_and_nobody_was_ever_asked():
 
 
 def test_a_comparison_that_proves_nothing_in_its_time_halts():
-    assert advance(shadowing(), View(evidence={"a": THIN}), at=999.0) == []
-    (halt,) = advance(shadowing(), View(evidence={"a": THIN}), at=1000.0)
+    assert advance(shadowing(), View(evidence={0: THIN}), at=999.0) == []
+    (halt,) = advance(shadowing(), View(evidence={0: THIN}), at=1000.0)
     assert "nothing was proven within 1000 s: accuracy" in halt.reason
 
 
 def test_few_inputs_are_too_few_however_good():
     spec = msgspec.structs.replace(SPEC, gates=Gates())
-    assert advance(shadowing(spec=spec), View(evidence={"a": Evidence(inputs=199)}), at=5.0) == []
-    assert advance(shadowing(spec=spec), View(evidence={"a": Evidence(inputs=200)}), at=5.0)[1] == Ask(("a",))
+    assert advance(shadowing(spec=spec), View(evidence={0: Evidence(inputs=199)}), at=5.0) == []
+    assert advance(shadowing(spec=spec), View(evidence={0: Evidence(inputs=200)}), at=5.0)[1] == Ask(("a",))
 
 
 def test_a_challenger_that_fails_on_a_device_halts_the_first_wave():
-    view = View(evidence={"a": GOOD}, reports=said(a=Stage.ROLLED_BACK))
+    view = View(evidence={0: GOOD}, reports=said(a=Stage.ROLLED_BACK))
     assert advance(shadowing(), view, at=5.0) == [Halt("a: rolled-back (why)")]
 
 
@@ -87,8 +87,11 @@ def test_the_first_release_has_nothing_to_be_compared_with():
     assert advance(rollout(previous=""), View(), at=0.0) == [Open(0), Ask(("a",))]
 
 
-def test_devices_of_other_waves_do_not_vote():
-    assert advance(shadowing(), View(evidence={"b": GOOD}), at=50.0) == []
+def test_other_waves_do_not_vote():
+    assert advance(shadowing(), View(evidence={1: GOOD}), at=50.0) == []
+    served = apply(apply(apply(shadowing(), Open(0), at=0.0), Ask(("a",)), at=0.0), Complete(0), at=0.0)
+    view = View(evidence={0: GOOD}, reports=said(a=Stage.ACTIVE))
+    assert advance(served, view, at=10.0) == [Begin(1)]
 
 
 def test_challengers_are_signed_for_the_wave_and_asked_devices_leave_the_shadow():
@@ -96,7 +99,7 @@ def test_challengers_are_signed_for_the_wave_and_asked_devices_leave_the_shadow(
     begun = shadowing(spec=spec)
     mine = {"m": Challenge(release="m-2", rollout="r1", share=0.25)}
     assert desired("lab", [begun]).challengers == {"a": mine, "b": mine}
-    view = View(evidence={"a": GOOD}, places={"a": "hall", "b": "hall"})
+    view = View(evidence={0: GOOD}, places={"a": "hall", "b": "hall"})
     for action in advance(begun, view, at=5.0):
         begun = apply(begun, action, at=5.0)
     wanted = desired("lab", [begun])
@@ -138,12 +141,12 @@ def test_a_pause_stops_waves_and_clocks_but_not_the_halt():
     begun = shadowing()
     held = pause(begun, at=10.0)
     assert pause(held, at=20.0) == held
-    assert advance(held, View(evidence={"a": GOOD}), at=5000.0) == []
+    assert advance(held, View(evidence={0: GOOD}), at=5000.0) == []
     assert advance(held, View(reports=said(a=Stage.FAILED)), at=5000.0) == [Halt("a: failed (why)")]
     again = resume(held, at=5010.0)
     assert (again.shadow_at, again.paused_at) == (5000.0, None)
     assert resume(again, at=6000.0) == again
-    assert advance(again, View(evidence={"a": THIN}), at=5999.0) == []
+    assert advance(again, View(evidence={0: THIN}), at=5999.0) == []
 
 
 def test_operators_roll_back_what_is_done_and_end_what_is_not():
@@ -174,6 +177,26 @@ def test_nothing_is_in_progress_for_ever():
     assert advance(shadowing(spec=spec), View(), at=70.0) == [Halt("not done within 70 s")]
 
 
+def test_a_document_that_changed_after_its_approval_holds_the_rollout_wherever_it_is():
+    unseen = View(evidence={0: GOOD}, approved=False)
+    assert advance(shadowing(), unseen, at=50.0) == []
+    served = said(a=Stage.ACTIVE)
+    soaked = rollout(state=RolloutState.SOAKING, wave=0, asked=("a",), complete_at=0.0, opened_at=0.0)
+    assert advance(soaked, View(reports=served, approved=False), at=500.0) == []
+    assert advance(soaked, View(reports=served), at=500.0) == [Begin(1)]
+    failed = View(reports=said(a=Stage.FAILED), approved=False)
+    assert isinstance(advance(soaked, failed, at=500.0)[0], Halt)
+    spec = msgspec.structs.replace(SPEC, finish_within_s=70)
+    assert advance(shadowing(spec=spec), unseen, at=70.0) == [Halt("not done within 70 s")]
+
+
+def test_who_is_asked_long_after_the_wave_opened_has_the_whole_deadline():
+    spec = msgspec.structs.replace(SPEC, canaries=(), waves=(WaveSize(percent=100),), budget=Budget(devices=1))
+    opened = rollout(spec, state=RolloutState.OPEN, wave=0, asked=("a",), opened_at=0.0)
+    view = View(reports=said(a=Stage.ACTIVE), places=dict.fromkeys(NAMES, "=bonn"))
+    assert advance(opened, view, at=150.0) == [Ask(("b",))]
+
+
 def test_late_comers_and_changed_plans():
     grown = admit(rollout(), ["a", "x"])
     assert grown.waves[-1].devices == ("b", "c", "d", "x")
@@ -187,7 +210,7 @@ def test_a_good_rollout_reaches_everybody():
     now, order, at = rollout(), [], 0.0
     while now.state is not RolloutState.DONE:
         stages = said(**dict.fromkeys(now.asked, Stage.ACTIVE))
-        actions = advance(now, View(reports=stages, evidence=dict.fromkeys(NAMES, GOOD)), at=at)
+        actions = advance(now, View(reports=stages, evidence=dict.fromkeys((0, 1), GOOD)), at=at)
         for action in actions:
             now = apply(now, action, at=at)
         order += [type(action) for action in actions]
