@@ -22,7 +22,7 @@ FETCH_S, SPREAD = 4.0, 0.5
 COMPARED = 60
 """Inputs that a device compares before it reports; all of them labelled."""
 
-RIGHT, BETTER, SAME = 0.85, 0.02, 0.10
+RIGHT, BETTER, SAME = 0.85, 0.02, 0.04
 """Share of inputs that the champion answers right, that only the challenger does, and on which they differ."""
 
 

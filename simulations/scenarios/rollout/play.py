@@ -147,15 +147,18 @@ def _act(story: Story, act: Act) -> record.Act:
     rollout = client.apply_rollout(document(act, release.id, story.cast), reason=act.words).rollout
     looks: list[record.Look] = []
     with story.narrator.stage(f"{act.name}: {act.words}") as bar:
-        story.watch.until(f"the end of {rollout}", lambda: _over(story, rollout, looks, bar), within_s=ACT_S)
+        story.watch.until(f"the end of {rollout}", lambda: _over(story, act, rollout, looks, bar), within_s=ACT_S)
         _settle(story, act, rollout)
     time.sleep(TELEMETRY_S)  # the last window of the act
     return _record(story, act, client.rollout(rollout), looks, before=before, began=began, after=after)
 
 
-def _over(story: Story, rollout: str, looks: list[record.Look], bar: Bar) -> bool:
+def _over(story: Story, act: Act, rollout: str, looks: list[record.Look], bar: Bar) -> bool:
     seen = story.world.client.rollout(rollout)
-    bar.update(sum(wave.active for wave in seen.progress), len(story.cast.cameras), text=_line(seen))
+    if act.good:
+        bar.update(sum(wave.active for wave in seen.progress), len(story.cast.cameras), text=_line(act, seen))
+    else:
+        bar.update(0, 1, text=_line(act, seen))
     looks += _looks(seen, at=time.time() - story.began)
     return seen.state in OVER
 
@@ -178,8 +181,8 @@ def _looks(seen: api.Rollout, *, at: float) -> list[record.Look]:
     ]
 
 
-def _line(seen: api.Rollout) -> str:
-    return f"{seen.release}: {seen.state}, wave {seen.wave + 1} of {len(seen.progress)}"
+def _line(act: Act, seen: api.Rollout) -> str:
+    return f"{seen.release} ({act.name}): {seen.state}, wave {seen.wave + 1} of {len(seen.progress)}"
 
 
 def _settle(story: Story, act: Act, rollout: str) -> None:
