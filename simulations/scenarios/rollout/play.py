@@ -159,24 +159,20 @@ def _over(story: Story, act: Act, rollout: str, looks: list[record.Look], bar: B
         bar.update(sum(wave.active for wave in seen.progress), len(story.cast.cameras), text=_line(act, seen))
     else:
         bar.update(0, 1, text=_line(act, seen))
-    looks += _looks(seen, at=time.time() - story.began)
+    if seen.state == "shadowing":
+        looks += _looks(seen, seen.wave, at=time.time() - story.began)
     return seen.state in OVER
 
 
-def _looks(seen: api.Rollout, *, at: float) -> list[record.Look]:
-    """How the comparison of the present wave stands."""
-    if seen.state != "shadowing" or not 0 <= seen.wave < len(seen.progress):
+def _looks(seen: api.Rollout, wave: int, *, at: float) -> list[record.Look]:
+    """How the comparison of a wave stands, or ended."""
+    if not 0 <= wave < len(seen.progress):
         return []
     return [
         record.Look(
-            at_s=at,
-            wave=seen.wave,
-            inputs=gate.inputs,
-            not_worse=gate.not_worse,
-            worse=gate.worse,
-            needed=gate.needed,
+            at_s=at, wave=wave, inputs=gate.inputs, not_worse=gate.not_worse, worse=gate.worse, needed=gate.needed
         )
-        for gate in seen.progress[seen.wave].gates
+        for gate in seen.progress[wave].gates
         if gate.gate == "accuracy"
     ]
 
@@ -220,6 +216,8 @@ def _record(
 ) -> record.Act:
     client, cast = story.world.client, story.cast
     events = _events(client, after=after)
+    for wave, at in timeline.decided(events, seen.id).items():
+        looks += _looks(seen, wave, at=at - story.began)
     counts = answered(before, client.telemetry().inference, releases=story.promoted)
     made = record.Act(
         name=act.name,

@@ -177,6 +177,18 @@ def test_stages_over_time_and_who_was_reached():
     ]
 
 
+def test_when_each_comparison_ended():
+    told = events(
+        ("rollout.shadow", "r", {"wave": 0}),
+        ("rollout.open", "another", {"wave": 0}),
+        ("rollout.open", "r", {"wave": 0}),
+        ("rollout.shadow", "r", {"wave": 1}),
+        ("rollout.halted", "r", {"reason": "worse"}),
+    )
+    assert timeline.decided(told, "r") == {0: 103.0, 1: 105.0}
+    assert timeline.decided(told[4:], "r") == {}
+
+
 def view(release, processed, errors=0):
     return InferenceView(
         device="d", model="m", pipeline="p", release=release, processed=processed, errors=errors, dropped=0, labelled=0,
