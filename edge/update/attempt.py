@@ -124,10 +124,9 @@ class Attempt:
         if self._fetching is not None:
             self._fetching.cancel()
 
-    @property
-    def release(self) -> str:
-        """What it is about."""
-        return self._release.id
+    def is_wanted(self, *, desired: str, challenger: str) -> bool:
+        """Whether the signers still want it here; what was only to run beside must not come to serve by itself."""
+        return self._release.id == desired or (self._challenge is not None and self._release.id == challenger)
 
     async def promote(self) -> Stage:
         """From SHADOW: try and commit what lies in the idle slot; return where it ended."""

@@ -109,8 +109,8 @@ class Reconciler:
             self._proven, self._silent = self._parts.clock.monotonic(), False
             await self._complain("")
             for model, attempt in self._attempts.items():
-                challenge = self._desired.challengers.get(model)
-                if attempt.release not in (self._desired.releases.get(model), challenge and challenge.release):
+                desired, challenge = self._desired.releases.get(model, ""), self._desired.challengers.get(model)
+                if not attempt.is_wanted(desired=desired, challenger=challenge.release if challenge else ""):
                     attempt.abandon(Event.WITHDRAWN, "no longer desired")
 
     async def pursue(self) -> None:

@@ -22,21 +22,18 @@ from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
 from edge.update.attempt import Parts
 from edge.update.download import Patience
-from edge.update.journal import Entry, Journal
-from edge.update.machine import TABLE, TERMINAL
-from edge.update.plan import MAX_TRIALS, SILENCE_S
+from edge.update.plan import SILENCE_S
 from edge.update.reconcile import Reconciler
 from edge.update.resume import MAX_STARTS
 from edge.update.serving import MemoryServing
 from edge.update.slots import Slots
-from edge.update.trust import Desired
-from shared.bundle import Challenge, Release, Runtime, Schema, Variant, choose, split
+from shared.bundle import Release, Runtime, Schema, Variant, split
 from shared.bus.memory import MemoryBroker
 from shared.clock import SystemClock, VirtualClock
-from shared.errors import FaultError, TransportError, TrustError
+from shared.errors import FaultError, TrustError
 from shared.ids import device_id
 from shared.messages import Stage, UpdateStatus
-from shared.trust.marks import Marks
+from tests.property.update_station import CrashError, Seen, Signers, WatchedJournal
 
 DEVICE = device_id("device-a")
 PATIENCE = Patience(silence_s=0.05, most_s=0.1, give_up_s=1)
@@ -47,113 +44,6 @@ BROKEN = {
 }
 KINDS = st.sampled_from(["good", "good", "good", *BROKEN])
 TURNS = st.integers(0, 3)
-EDGES = {(before, after) for (before, _), after in TABLE.items()}
-
-
-class CrashError(BaseException):
-    """Stands for the end of the process."""
-
-
-class Signers:
-    """The twin of `edge.update.trust.Trust`: what is desired, and the marks, which survive restarts."""
-
-    def __init__(self) -> None:
-        self.releases: dict[str, Release] = {}
-        self.wanted = Desired()
-        self.marks = Marks()
-        self.silent = False
-        self.version = 0
-
-    def want(self, release: str | None, challenger: str | None) -> None:
-        self.version += 1
-        self.wanted = Desired(
-            releases={"m": release} if release else {},
-            challengers={"m": Challenge(release=challenger)} if challenger else {},
-        )
-
-    async def desired(self, device: str) -> Desired:
-        if self.silent:
-            raise TransportError("no link")
-        return self.wanted
-
-    async def release(self, release: str) -> Release:
-        return self.releases[release]
-
-    async def model_keys(self) -> dict[str, str]:
-        return {}
-
-    def admit(self, release: Release) -> Variant:
-        self.marks.check_release(release)
-        variant = choose(release, hardware=["cpu"], runtimes=[Runtime.ONNXRUNTIME])
-        assert variant is not None
-        return variant
-
-    async def remember(self, release: Release) -> None:
-        self.marks = self.marks.raise_release(release)
-
-    def has_run(self, release: Release) -> bool:
-        mark = self.marks.releases.get(release.model)
-        return mark is not None and release.counter <= mark.counter
-
-    @property
-    def fingerprint(self) -> str:
-        return str(self.version)
-
-
-class WatchedJournal(Journal):
-    """A journal that checks what is written into it, is full when told so, and ends the process at a write."""
-
-    def __init__(self, path: Path, seen: Seen) -> None:
-        super().__init__(path)
-        self.seen = seen
-        self.full = False
-        self.fuse = -1
-        self.after = False
-
-    def write(self, model: str, entry: Entry) -> None:
-        if self.full:
-            raise FaultError("no space left")
-        self.fuse -= 1
-        if self.fuse == 0 and not self.after:
-            raise CrashError
-        self.seen.check(self.entry(model), entry)
-        super().write(model, entry)
-        if self.fuse == 0:
-            raise CrashError
-
-
-class Seen:
-    """All that was ever journalled."""
-
-    def __init__(self) -> None:
-        self.failures: dict[str, int] = {}
-        self.barred: set[str] = set()
-
-    def check(self, before: Entry | None, after: Entry) -> None:
-        """No step that is not in the table; no trial of what has failed often enough."""
-        same = before is not None and before.release == after.release
-        came_from = before.stage if before is not None and same else None
-        if came_from is not after.stage:
-            begun = came_from is None or came_from in TERMINAL or came_from is Stage.OFFERED
-            relapsed = not same and after.stage is Stage.ROLLED_BACK  # of what serves, while another was offered
-            assert (
-                (came_from, after.stage) in EDGES
-                or (begun and ((Stage.OFFERED, after.stage) in EDGES or after.stage is Stage.OFFERED))
-                or relapsed
-            ), f"{came_from} to {after.stage}"
-            self._count(came_from, after)
-
-    def _count(self, came_from: Stage | None, after: Entry) -> None:
-        name = after.release
-        if after.stage in (Stage.SHADOW, Stage.TRIAL) and came_from is not Stage.SHADOW:
-            assert self.failures.get(name, 0) < MAX_TRIALS, name
-            assert name not in self.barred, name
-        if after.stage is Stage.ACTIVE:
-            self.failures[name] = 0
-        if after.stage is Stage.ROLLED_BACK and came_from in (Stage.SHADOW, Stage.TRIAL):
-            self.failures[name] = self.failures.get(name, 0) + 1
-        if after.stage is Stage.ROLLED_BACK and "in service" in after.reason:
-            self.barred.add(name)
 
 
 class DeviceMachine(RuleBasedStateMachine):
@@ -381,6 +271,10 @@ class DeviceMachine(RuleBasedStateMachine):
             self.committed.add(name)
 
     @invariant()
+    def every_step_was_in_the_table_and_nothing_was_tried_too_often(self):
+        assert not hasattr(self, "seen") or not self.seen.wrong, self.seen.wrong
+
+    @invariant()
     def what_serves_was_committed_or_nothing_does_and_that_is_said(self):
         if not hasattr(self, "serving"):
             return
@@ -418,5 +312,5 @@ class DeviceMachine(RuleBasedStateMachine):
 
 TestDevice = DeviceMachine.TestCase
 TestDevice.settings = settings(
-    max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
