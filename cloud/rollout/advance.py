@@ -62,6 +62,10 @@ class View:
     """Place → devices there, for budgets in percent."""
 
     approved: bool = True
+    """Whether enough people have agreed."""
+
+    published: bool = True
+    """Whether the release is signed: before that nothing begins."""
 
     def stage(self, device: str) -> Stage | None:
         """What the device said last."""
@@ -90,9 +94,10 @@ def step(rollout: Rollout, view: View, *, at: float) -> Action | None:
         return Halt(late)
     match rollout.state:
         case RolloutState.PENDING:
-            return _next(rollout, at=at) if view.approved else None
+            return _next(rollout, at=at) if view.approved and view.published else None
         case RolloutState.SHADOWING:
-            return _compare(rollout, view, at=at)
+            # a changed document may ask for no comparison any more
+            return _compare(rollout, view, at=at) if rollout.compares else Open(rollout.wave)
         case RolloutState.OPEN:
             return _ask(rollout, view, at=at) or _complete(rollout, view, at=at)
         case _:
@@ -189,8 +194,9 @@ def _late(rollout: Rollout, view: View, *, at: float) -> str | None:
     spec = rollout.spec
     if rollout.began_at is not None and at >= rollout.began_at + spec.finish_within_s:
         return f"not done within {spec.finish_within_s:.0f} s"
-    if rollout.state is RolloutState.PENDING and at >= rollout.created_at + spec.approve_within_s and not view.approved:
-        return f"not approved within {spec.approve_within_s:.0f} s"
+    if rollout.state is RolloutState.PENDING and at >= rollout.created_at + spec.approve_within_s:
+        missing = [word for word, there in (("approved", view.approved), ("published", view.published)) if not there]
+        return f"not {missing[0]} within {spec.approve_within_s:.0f} s" if missing else None
     return None
 
 

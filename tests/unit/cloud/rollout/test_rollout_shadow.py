@@ -177,6 +177,31 @@ def test_nothing_is_in_progress_for_ever():
     assert advance(shadowing(spec=spec), View(), at=70.0) == [Halt("not done within 70 s")]
 
 
+def test_a_release_that_is_never_published_ends_its_rollout():
+    spec = msgspec.structs.replace(SPEC, approve_within_s=50)
+    assert advance(rollout(spec), View(published=False), at=49.0) == []
+    assert advance(rollout(spec), View(published=False), at=50.0) == [Halt("not published within 50 s")]
+
+
+def test_a_changed_plan_may_ask_for_no_comparison_any_more():
+    spec = msgspec.structs.replace(SPEC, shadow=Shadow())
+    changed = retarget(shadowing(), spec, NAMES)
+    assert advance(changed, View(), at=1.0) == [Open(0), Ask(("a",))]
+
+
+def test_who_was_away_when_its_wave_was_asked_comes_with_the_last():
+    spec = Spec(release="m-2", waves=(WaveSize(count=2), WaveSize(count=3)), soak_s=10)
+    now = rollout(spec)
+    for action in advance(now, View(excused={"b"}), at=0.0):
+        now = apply(now, action, at=0.0)
+    assert (now.asked, admit(now, NAMES)) == (("a",), now)  # the wave is still open, so it is asked at once
+    (complete,) = advance(now, View(excused={"b"}, reports=said(a=Stage.ACTIVE)), at=1.0)
+    now = apply(now, complete, at=1.0)
+    back = admit(now, NAMES)
+    assert [wave.devices for wave in back.waves] == [("a",), ("c",), ("d", "b")]
+    assert admit(back, NAMES) == back
+
+
 def test_late_comers_and_changed_plans():
     grown = admit(rollout(), ["a", "x"])
     assert grown.waves[-1].devices == ("b", "c", "d", "x")
