@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -72,6 +72,12 @@ class View:
         report = self.reports.get(device)
         return report.stage if report else None
 
+    def after(self, ask: Ask, *, at: float) -> View:
+        """The view once devices were asked: their time to settle begins now, not when their wave opened."""
+        said = {device: self.reports.get(device, Report()) for device in ask.devices}
+        fresh = {device: msgspec.structs.replace(report, asked_at=at) for device, report in said.items()}
+        return replace(self, reports={**self.reports, **fresh})
+
 
 def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
     """All that is due at `at` (Unix seconds), in order; empty when it is time to wait, or over."""
@@ -79,6 +85,8 @@ def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
     while (action := step(rollout, view, at=at)) is not None:
         actions.append(action)
         rollout = apply(rollout, action, at=at)
+        if isinstance(action, Ask):
+            view = view.after(action, at=at)
     return actions
 
 

@@ -180,6 +180,10 @@ class RolloutMachine(RuleBasedStateMachine):
                     held = self.reports[name]
                     since = before.opened_at if held.asked_at is None else held.asked_at
                     assert held.stage in SETTLED or since <= late
+            case Halt(reason) if "did not settle" in reason:
+                name = reason.split()[0]
+                (wave,) = [wave for wave in before.waves if name in wave.devices]
+                assert self.reports[name].asked_at + wave.deadline_s <= self.at
             case Finish():
                 assert self.opened == list(range(len(before.waves)))
                 assert self.present - self.excused <= set(before.asked)  # nobody is left behind

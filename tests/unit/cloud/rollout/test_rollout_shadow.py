@@ -116,6 +116,16 @@ def test_a_place_has_no_more_unsettled_devices_than_its_budget():
     assert advance(now, View(places=places, reports=said(a=Stage.ACTIVE)), at=1.0) == [Ask(("c",))]
 
 
+def test_who_is_asked_late_has_as_much_time_as_all_others():
+    spec = Spec(release="m-2", waves=(WaveSize(percent=100),), budget=Budget(devices=1), deadline_s=100)
+    hall = dict.fromkeys(NAMES, "hall")
+    now = rollout(spec)
+    for action in advance(now, View(places=hall), at=0.0):
+        now = apply(now, action, at=0.0)
+    view = View(places=hall, reports=said(a=Stage.ACTIVE))
+    assert advance(now, view, at=500.0) == [Ask(("b",))]  # long after the wave opened
+
+
 def test_a_budget_in_percent_is_at_least_one():
     spec = Spec(release="m-2", waves=(WaveSize(percent=100),), budget=Budget(percent=10))
     view = View(places=dict.fromkeys(NAMES, "hall"), members={"hall": 4})
