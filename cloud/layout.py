@@ -47,6 +47,10 @@ class Layout:
         """Held by the process that works on this directory."""
         return self.directory / "lock"
 
+    def replica_lock(self, name: str) -> Path:
+        """Held by the replica of that name, beside its share of `lock`."""
+        return self.directory / f"lock-{name}"
+
     @property
     def database(self) -> Path:
         """SQLite file."""

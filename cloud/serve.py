@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import cast
 
 import uvicorn
@@ -37,7 +38,7 @@ def serve(settings: Settings) -> None:
         RefusedError: the port is in use, or another coordinator works on the directory.
         HinterlandError: a part cannot be opened.
     """
-    with only_one(settings), listening(settings) as listener:
+    with one_of(settings), listening(settings) as listener:
         coordinator = build(settings)
         asyncio.run(_serve(coordinator, listener))
 
@@ -49,13 +50,38 @@ def only_one(settings: Settings) -> Iterator[None]:
     Raises:
         RefusedError: another one does.
     """
-    with settings.layout.lock.open("w") as file:
+    with _locked(settings.layout.lock, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def one_of(settings: Settings) -> Iterator[None]:
+    """Be the only process of this replica's name, and keep out whoever knows of no replicas; alone without a name.
+
+    Raises:
+        RefusedError: another process has the name, or works here alone.
+    """
+    layout, name = settings.layout, settings.cluster.replica
+    if settings.cluster.replicas and not name:
+        raise RefusedError(
+            f"this coordinator is one of {', '.join(settings.cluster.replicas)}, and was not told which",
+            hint="Say it: HINTERLAND_CLUSTER_REPLICA.",
+        )
+    if not name:
+        with only_one(settings):
+            yield
+        return
+    with _locked(layout.replica_lock(name), fcntl.LOCK_EX), _locked(layout.lock, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RefusedError(
-                f"another coordinator works on {settings.layout.directory}", hint="Stop it first."
-            ) from None
+            raise RefusedError(f"another coordinator works on {path.parent}", hint="Stop it first.") from None
         yield
 
 

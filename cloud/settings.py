@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloud.cluster.settings import ClusterSettings, check_cluster
+from cloud.devices.broker import coordinators
 from cloud.layout import Layout
 from shared.errors import RefusedError
 from shared.ids import fleet_id, tenant_id
@@ -239,6 +241,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: DeviceSettings = DeviceSettings()
     access: AccessSettings = AccessSettings()
     loop: LoopSettings = LoopSettings()
+    cluster: ClusterSettings = ClusterSettings()
     secrets: SecretSettings = SecretSettings()
     keys: KeySettings = KeySettings()
     vault: VaultSettings = VaultSettings()
@@ -256,6 +259,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def fleet(self) -> str:
         """Where a device belongs whose token does not say."""
         return self.identity.fleets[0]
+
+    @property
+    def coordinators(self) -> list[str]:
+        """Common names of all coordinators at the broker."""
+        return coordinators(self.cluster.replicas)
+
+    @property
+    def name(self) -> str:
+        """Common name of this one."""
+        return coordinators([self.cluster.replica] if self.cluster.replica else [])[0]
 
     @property
     def public_host(self) -> str:
@@ -328,6 +341,7 @@ def make_settings(document: Mapping[str, Any], environ: Mapping[str, str], *, di
         raise RefusedError("a coordinator needs a fleet", hint="Name one: `--fleet default`.")
     for fleet in settings.identity.fleets:
         fleet_id(fleet)
+    check_cluster(settings.cluster)
     return settings
 
 

@@ -16,6 +16,7 @@ from cloud.devices.doors import OBSERVER, BrokerDoor
 from cloud.keys import make_authority, open_authority, open_keys, passphrase
 from cloud.layout import Layout
 from cloud.release.attest.envelope import ATTESTOR
+from cloud.release.exclusive import Exclusive
 from cloud.release.policy_file import TEMPLATE
 from cloud.release.repository import Repository
 from cloud.release.sealed import Sealer
@@ -100,11 +101,17 @@ def open_door(settings: Settings, authority: Authority) -> BrokerDoor:
         pid_file=layout.broker_pid,
         authority=authority,
         tenant=settings.identity.tenant,
+        coordinators=settings.coordinators,
     )
 
 
 def fit_certificates(settings: Settings, authority: Authority, *, at: float) -> list[str]:
     """Issue certificates of our own servers and clients that are missing, half over, or for other hosts."""
+    with Exclusive(settings.layout.certificate("api").parent):  # a key of one process, a certificate of another
+        return _fit_certificates(settings, authority, at=at)
+
+
+def _fit_certificates(settings: Settings, authority: Authority, *, at: float) -> list[str]:
     hosts = {
         "api": [settings.public_host, settings.api.host],
         "broker": [settings.broker.host],
@@ -117,7 +124,7 @@ def fit_certificates(settings: Settings, authority: Authority, *, at: float) -> 
             common = API_NAME if file == "api" else file
             _keep(settings.layout, file, authority.issue_server(common, wanted, at=at))
             made.append(f"certificate of {file}")
-    for name in (API_NAME, OBSERVER):
+    for name in (*settings.coordinators, OBSERVER):
         if not _good(settings.layout, name, [], at=at):
             _keep(settings.layout, name, authority.issue_client(name, at=at))
             made.append(f"certificate of {name}")

@@ -15,10 +15,13 @@ from fastapi import FastAPI
 
 from cloud.access.approvers import Approvers
 from cloud.access.gate import open_gate
+from cloud.access.rollout_approvers import approved
 from cloud.api.app import create_app
 from cloud.api.services import Services
 from cloud.audit.anchors import AnchorFile, Anchoring
 from cloud.audit.outside import TrustKeeper, note_settings
+from cloud.cluster.joining import join, share_group
+from cloud.cluster.leadership import Leadership
 from cloud.devices.alarm import OnClone
 from cloud.devices.desk import EnrolmentDesk, Welcome
 from cloud.devices.doors import Doors, Nodes
@@ -40,10 +43,12 @@ from cloud.loop.runs import RunKeeper
 from cloud.loop.turn import Loop, Publishing, Seldom, Step, Turn, in_thread
 from cloud.release.repository import Repository
 from cloud.settings import Settings
-from cloud.setup import API_NAME, fit_certificates, open_door, open_sealer, open_state
+from cloud.setup import fit_certificates, open_door, open_sealer, open_state
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
+from cloud.store.distribution import SqlFleets
 from cloud.store.inbox import SqlInbox
+from cloud.store.layouts import SqlLayouts
 from cloud.store.retention import Retention
 from cloud.tls import CertificateKeeper, days_left
 from shared.bus import Bus
@@ -72,6 +77,8 @@ class Coordinator:
     ingest: Ingest
     chunks: ChunkServer
     jobs: Jobs
+    leadership: Leadership | None = None
+    """None where one coordinator works alone."""
 
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """What runs for as long as the coordinator does, by name."""
@@ -80,11 +87,14 @@ class Coordinator:
             "ingest": self.ingest.run(),
             "chunks": self.chunks.run(),
             "loop": self.loop.run(),
+            **({"leadership": self.leadership.run(changed=self.loop.wake)} if self.leadership else {}),
         }
 
     def close(self) -> None:
         """End the jobs and give the database back; their runs go on at the next start."""
         self.jobs.close()
+        if self.leadership is not None:
+            self.leadership.release()
         self.database.close()
 
 
@@ -120,17 +130,21 @@ def build(
     database = open_state(settings)
     note_settings(database, settings, at=clock.now())
     anchoring = Anchoring(database=database, file=AnchorFile(settings.anchor_file), clock=clock)
+    leadership = join(settings, database, clock)
+    led = database if leadership is None else database.guarded(leadership.fence)
+    group = share_group(settings)
     keys = open_keys(settings, sealer=sealer, vault=vault)
     repository = Repository.open(layout.tuf, keys=keys, clock=clock, stamp=anchoring.stamp)
+    signing = repository if leadership is None else repository.checked(leadership.check)
     blobs = FileBlobs(layout.blobs)
     bus = bus or _mqtt(settings)
     jobs = jobs or LocalJobs(job_argv(), env={**os.environ, "HINTERLAND_DIR": str(layout.directory)})
     nodes = nodes or (SuperlinkNodes(settings) if settings.superlink.enabled else None)
     doors = Doors(database=database, broker=open_door(settings, authority), nodes=nodes, clock=clock)
-    rollouts = RolloutKeeper(database=database, repository=repository, clock=clock)
-    publishing = Publishing(repository, MetadataPublisher(bus, tenant=TenantId(settings.identity.tenant)), bus)
+    rollouts = RolloutKeeper(database=led, repository=signing, clock=clock, approved=approved)
+    publishing = Publishing(signing, MetadataPublisher(bus, tenant=TenantId(settings.identity.tenant)), bus)
     runs = RunKeeper(
-        database=database,
+        database=led,
         blobs=blobs,
         jobs=jobs,
         clock=clock,
@@ -139,40 +153,40 @@ def build(
     )
     approvers = Approvers(database=database, clock=clock, needed=settings.access.approvals)
     publication = Publication(
-        database=database,
-        repository=repository,
+        database=led,
+        repository=signing,
         keys=keys,
         admission=Admission(
-            database=database, keys=keys, clock=clock, tenant=settings.identity.tenant, policy=layout.admission
+            database=led, keys=keys, clock=clock, tenant=settings.identity.tenant, policy=layout.admission
         ),
         clock=clock,
         approvers=approvers,
     )
-    trust = TrustKeeper(database=database, repository=repository, clock=clock)
-    retention = Retention(database=database, clock=clock, days=settings.store.keep_days)
+    trust = TrustKeeper(database=led, repository=signing, clock=clock)
+    retention = Retention(database=led, clock=clock, days=settings.store.keep_days)
     keeper = CertificateKeeper(
         lambda: doors.while_shut(lambda: fit_certificates(settings, authority, at=clock.now())),
-        taken_up_by={"certificate of broker": doors.signal, f"certificate of {API_NAME}": bus.reopen},
+        taken_up_by={"certificate of broker": doors.signal, f"certificate of {settings.name}": bus.reopen},
     )
     steps: list[tuple[str, Step]] = [
         ("doors", in_thread(doors.fit)),
         ("certificates", in_thread(Seldom(keeper, clock, settings.loop.renew_s))),
-        ("drift", in_thread(DriftKeeper(database=database, clock=clock, fleet=settings.fleet).turn)),
+        ("drift", in_thread(DriftKeeper(database=led, clock=clock, fleet=settings.fleet).turn)),
         ("runs", in_thread(runs.turn)),
         ("rollouts", in_thread(rollouts.turn)),
         ("releases", in_thread(publication.turn)),
         ("retention", in_thread(Seldom(retention.forget, clock, RETENTION_S))),
         ("renewal", in_thread(Seldom(trust.renew, clock, settings.loop.renew_s))),
-        ("expiry", in_thread(ExpiryWatch(database=database, repository=repository, clock=clock).turn)),
+        ("expiry", in_thread(ExpiryWatch(database=led, repository=signing, clock=clock).turn)),
         ("signing", in_thread(rollouts.sign)),
         ("trust", in_thread(trust.turn)),
         ("audit", in_thread(anchoring.turn)),
         ("metadata", publishing.step),
     ]
     if vault is not None:
-        watch = KeyWatch(vault, database=database, clock=clock)
+        watch = KeyWatch(vault, database=led, clock=clock)
         steps.insert(0, ("keys", in_thread(Seldom(watch.turn, clock, LOOK_S))))
-    turn = Turn(steps)
+    turn = Turn(steps, term=leadership)
     loop = Loop(turn, every_s=settings.loop.every_s)
     gate = open_gate(
         settings.access, policy=layout.policy, tenant=settings.identity.tenant, database=database, clock=clock
@@ -202,6 +216,7 @@ def build(
             "broker": "ok" if bus.connected else "not connected",
             "access policy": gate.policy.health,
             **turn.health,
+            **({"leadership": leadership.health} if leadership else {}),
         },
     )
     return Coordinator(
@@ -212,9 +227,12 @@ def build(
         bus=bus,
         turn=turn,
         loop=loop,
-        ingest=Ingest(bus, SqlInbox(database, watch=CloneWatch(on_clone=policy.on_clone)), clock=clock),
-        chunks=ChunkServer(bus, blobs, clock=clock),
+        ingest=Ingest(bus, SqlInbox(database, watch=CloneWatch(on_clone=policy.on_clone)), clock=clock, group=group),
+        chunks=ChunkServer(
+            bus, blobs, clock=clock, layouts=SqlLayouts(database), fleets=SqlFleets(database), group=group
+        ),
         jobs=jobs,
+        leadership=leadership,
     )
 
 
@@ -258,10 +276,10 @@ def _mqtt(settings: Settings) -> Bus:
         host=settings.broker.host,
         port=settings.broker.port,
         ca=layout.ca,
-        certificate=layout.certificate(API_NAME),
-        key=layout.key(API_NAME),
+        certificate=layout.certificate(settings.name),
+        key=layout.key(settings.name),
     )
-    return MqttBus(endpoint, identity=API_NAME, random=SystemRandom())
+    return MqttBus(endpoint, identity=settings.name, random=SystemRandom())
 
 
 def _certificate_policy(settings: Settings) -> CertificatePolicy:

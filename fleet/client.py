@@ -16,6 +16,7 @@ from shared.access import REASON_HEADER, Key, KeyIssued, KeyRequest, Verdict, Wh
 from shared.attested import Attested
 from shared.audit import AuditRow, Witness
 from shared.bundle import Schema
+from shared.distribution import Distribution, Fleet
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
 
@@ -87,10 +88,19 @@ class Client:
         return self._send("POST", f"/releases/{release}/{word}", Verdict(digest=digest, reason=reason), api.Release)
 
     def create_token(
-        self, *, device: str = "", fleet: str = "", ttl_s: float = 86_400.0, key_sha256: str = "", reason: str = ""
+        self,
+        *,
+        device: str = "",
+        fleet: str = "",
+        ttl_s: float = 86_400.0,
+        key_sha256: str = "",
+        reason: str = "",
+        labels: Mapping[str, str] | None = None,
     ) -> api.TokenIssued:
         """Make an enrolment token; it is shown once."""
-        request = api.TokenRequest(device=device, fleet=fleet, ttl_s=ttl_s, key_sha256=key_sha256, reason=reason)
+        request = api.TokenRequest(
+            device=device, fleet=fleet, ttl_s=ttl_s, key_sha256=key_sha256, reason=reason, labels=dict(labels or {})
+        )
         return self._send("POST", "/tokens", request, api.TokenIssued)
 
     def devices(self) -> list[api.Device]:
@@ -109,13 +119,26 @@ class Client:
         """Shut a device out."""
         return self._send("POST", f"/devices/{device}/revoke", api.Revocation(reason=reason), api.Device)
 
+    def fleets(self) -> list[Fleet]:
+        """Every fleet, and how it is sent model bytes."""
+        return self._get("/fleets", list[Fleet])
+
+    def fleet(self, fleet: str) -> Fleet:
+        """One fleet."""
+        return self._get(f"/fleets/{quote(fleet, safe='')}/distribution", Fleet)
+
+    def distribute(self, fleet: str, rule: Distribution, *, reason: str = "") -> Fleet:
+        """Say how a fleet is sent model bytes from now on."""
+        return self._send("PUT", f"/fleets/{quote(fleet, safe='')}/distribution", rule, Fleet, reason=reason)
+
     def models(self) -> list[api.Line]:
         """Every model line."""
         return self._get("/models", list[api.Line])
 
-    def apply_model(self, document: Mapping[str, Any], *, reason: str = "") -> api.Line:
-        """Create or replace the model line that `document` names."""
-        return self._send("PUT", f"/models/{document.get('name', '')}", dict(document), api.Line, reason=reason)
+    def apply_model(self, document: Mapping[str, Any], *, dry_run: bool = False, reason: str = "") -> api.Line:
+        """Create or replace the model line that `document` names; or only have it checked."""
+        path = f"/models/{quote(str(document.get('name', '')), safe='')}{_dry(dry_run)}"
+        return self._send("PUT", path, dict(document), api.Line, reason=reason)
 
     def start_run(self, request: api.RunRequest) -> api.Run:
         """Queue a federated run."""
@@ -182,9 +205,34 @@ class Client:
         """Every rollout, oldest first."""
         return self._get("/rollouts", list[api.Rollout])
 
-    def rollout(self, rollout: str) -> api.Rollout:
-        """One rollout."""
-        return self._get(f"/rollouts/{rollout}", api.Rollout)
+    def rollout(self, rollout: str, *, devices: bool = True) -> api.Rollout:
+        """One rollout, with or without a line for each device."""
+        return self._get(f"/rollouts/{rollout}", api.Rollout, params={} if devices else {"devices": "false"})
+
+    def rollout_devices(
+        self, rollout: str, *, after: str = "", limit: int = 500, failed: bool = False
+    ) -> list[api.RolloutDevice]:
+        """A page of its devices by name; only those that failed, if asked."""
+        params: dict[str, str | int] = {"after": after, "limit": limit, "failed": str(failed).lower()}
+        return self._get(f"/rollouts/{rollout}/devices", list[api.RolloutDevice], params=params)
+
+    def apply_rollout(self, document: Mapping[str, Any], *, dry_run: bool = False, reason: str = "") -> api.Applied:
+        """Begin the rollout that `document` describes, or change the one that is under way; or say what would be."""
+        return self._send("POST", f"/rollouts/apply{_dry(dry_run)}", dict(document), api.Applied, reason=reason)
+
+    def intervene(self, rollout: str, what: str, *, reason: str) -> api.Rollout:
+        """`pause`, `resume`, `abort` or `rollback` a rollout."""
+        return self._send("POST", f"/rollouts/{rollout}/{what}", api.Revocation(reason=reason), api.Rollout)
+
+    def vote_rollout(self, rollout: str, *, digest: str, approved: bool, reason: str) -> api.Rollout:
+        """Approve or reject the rollout whose document has `digest`."""
+        word = "approve" if approved else "reject"
+        return self._send("POST", f"/rollouts/{rollout}/{word}", Verdict(digest=digest, reason=reason), api.Rollout)
+
+    def label(self, device: str, labels: Mapping[str, str], *, dry_run: bool = False, reason: str = "") -> api.Device:
+        """Replace what a device is called by; or only have it checked."""
+        path, document = f"/devices/{device}/labels{_dry(dry_run)}", api.Labels(labels=dict(labels))
+        return self._send("PUT", path, document, api.Device, reason=reason)
 
     def drift(self, *, device: str | None = None) -> api.Drift:
         """Drift scores and alarms."""
@@ -241,6 +289,10 @@ class Client:
         if answer.is_success:
             return answer.content
         raise _refusal(answer)
+
+
+def _dry(dry_run: bool) -> str:
+    return "?dry_run=true" if dry_run else ""
 
 
 def _refusal(answer: httpx.Response) -> RefusedError | TransportError:

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from fleet.commands.apply import EPILOG as APPLY
+from fleet.commands.apply import apply
 from fleet.commands.approvals import approve, reject
 from fleet.commands.audit import audit_app
 from fleet.commands.devices import device_app, devices, token_app
+from fleet.commands.fleets import fleets_app
 from fleet.commands.insight import drift, events, status, telemetry
 from fleet.commands.keys import keys_app, whoami
-from fleet.commands.models import models_app, releases_app, rollouts_app
+from fleet.commands.models import models_app, releases_app
+from fleet.commands.rollouts import rollouts_app
 from fleet.commands.runs import runs_app
 from fleet.commands.tap import tap
 from fleet.extensions import ExtensibleGroup
@@ -55,6 +59,7 @@ def choose(
 
 for command in (status, whoami, devices, drift, telemetry, events, tap):
     app.command()(command)
+app.command("apply", epilog=APPLY)(apply)
 for decision in (approve, reject):
     releases_app.command(epilog=f"Example: hinterland releases {decision.__name__} activity-2 --reason 'looked at it'")(
         decision
@@ -62,6 +67,7 @@ for decision in (approve, reject):
 app.add_typer(keys_app, name="keys")
 app.add_typer(device_app, name="device")
 app.add_typer(token_app, name="token")
+app.add_typer(fleets_app, name="fleets")
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 app.add_typer(releases_app, name="releases")

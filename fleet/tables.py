@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from rich.table import Table
@@ -35,10 +35,12 @@ def share(value: float | None) -> str:
 
 def devices(found: Sequence[api.Device]) -> Table:
     """One line a device and model."""
+    called = any(device.labels for device in found)
     rows = [
         (
             device.id,
             device.fleet,
+            *([labels(device.labels)] if called else []),
             f"{device.state}, ALARM" if device.alarm else device.state,
             *_model(model),
             moment(device.last_seen),
@@ -47,8 +49,13 @@ def devices(found: Sequence[api.Device]) -> Table:
         for device in found
         for model in device.models or [api.DeviceModel(model="", desired="")]
     ]
-    columns = ("device", "fleet", "state", "model", "serving", "variant", "last step", "last seen", "certificate until")
-    return table("Devices", columns, rows)
+    columns = ("state", "model", "serving", "variant", "last step", "last seen", "certificate until")
+    return table("Devices", ("device", "fleet", *(["labels"] if called else []), *columns), rows)
+
+
+def labels(found: Mapping[str, str]) -> str:
+    """Labels as they are given to commands."""
+    return ", ".join(f"{key}={value}" for key, value in sorted(found.items()))
 
 
 def device(found: api.Device) -> list[Table]:
@@ -62,6 +69,7 @@ def device(found: api.Device) -> list[Table]:
         "revoked": moment(found.revoked_at),
         "last seen": moment(found.last_seen),
         "hardware": ", ".join(found.hardware),
+        "labels": labels(found.labels),
         "Flower node": found.node,
     }
     rows = [(name, value) for name, value in said.items() if value]
@@ -155,23 +163,6 @@ def _gist(said: Statement) -> str:
     return said.predicate_type
 
 
-def rollouts(found: Sequence[api.Rollout]) -> Table:
-    """One line a rollout."""
-    rows = [
-        (
-            rollout.id,
-            rollout.state,
-            f"{rollout.wave + 1}/{len(rollout.waves)}",
-            f"{sum(device.stage == 'active' for device in rollout.devices)}/{len(rollout.devices)}",
-            rollout.previous,
-            rollout.fallback,
-            rollout.reason,
-        )
-        for rollout in found
-    ]
-    return table("Rollouts", ("rollout", "state", "wave", "active", "before", "fallback", "reason"), rows)
-
-
 def drift(found: api.Drift) -> Table:
     """The newest score of each device."""
     newest = {(score.model, score.device): score for score in found.scores}
@@ -237,7 +228,8 @@ def _lineage(device: str, found: api.ModelLineage) -> Table:
             ("attested", ", ".join(release.attestations) or "nothing"),
             ("evaluation", ", ".join(f"{name} {value:.3f}" for name, value in sorted(release.evaluation.items()))),
             ("variant", f"{found.variant.name}, {found.variant.size:,} bytes" if found.variant else "–"),
-            ("rollout", f"{found.rollout}, wave {found.wave}, {found.rollout_state}" if found.rollout else "–"),
+            ("rollout", _rollout(found)),
+            *((("proven", gate_words(gate))) for gate in found.gates),
             ("active since", moment(found.active_at) or "–"),
             (
                 "live",
@@ -251,6 +243,25 @@ def _lineage(device: str, found: api.ModelLineage) -> Table:
     built = table(f"{device}: {status.model}", ("", ""), rows)
     built.show_header = False
     return built
+
+
+def measured(gate: api.Gate) -> str:
+    """What a gate has measured: differences with their sign, ratios and degrees without."""
+    if gate.measured is None:
+        return "nothing"
+    return f"{gate.measured:+.4f}" if gate.needed else f"{gate.measured:.4g}"
+
+
+def gate_words(gate: api.Gate) -> str:
+    """One gate in a few words."""
+    return f"{gate.gate} {measured(gate)} against {gate.bound:g} over {gate.inputs} inputs: {gate.verdict}"
+
+
+def _rollout(found: api.ModelLineage) -> str:
+    if not found.rollout:
+        return "–"
+    wave = "" if found.wave is None else f", wave {found.wave + 1}"
+    return f"{found.rollout}{wave}, {found.rollout_state}"
 
 
 def _accuracy(run: api.Run) -> str:

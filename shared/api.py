@@ -1,7 +1,8 @@
 """What the coordinator's HTTP API says and hears, version 1.
 
 All bodies are JSON. Structs only gain optional fields. Times are Unix seconds in UTC; an empty string stands for none.
-Enrolment and renewal have shapes of their own in `shared.enrolment`; those of `shared.insight` belong here by name.
+Enrolment and renewal have shapes of their own in `shared.enrolment`; those of `shared.insight` and
+`shared.rollouts` belong here by name.
 """
 
 from __future__ import annotations
@@ -32,6 +33,24 @@ from shared.insight import (
 )
 from shared.insight import (
     TelemetrySummary as TelemetrySummary,
+)
+from shared.rollouts import (
+    Applied as Applied,
+)
+from shared.rollouts import (
+    Gate as Gate,
+)
+from shared.rollouts import (
+    Rollout as Rollout,
+)
+from shared.rollouts import (
+    RolloutDevice as RolloutDevice,
+)
+from shared.rollouts import (
+    RolloutRequest as RolloutRequest,
+)
+from shared.rollouts import (
+    RolloutWave as RolloutWave,
 )
 
 PREFIX = "/v1"
@@ -84,6 +103,8 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Only this key may use it: SHA-256 of the public key in DER, as `hinterland-agent key` prints; any when empty."""
 
     reason: str = ""
+    labels: dict[str, str] = {}
+    """What the device will be called by from its first moment."""
 
 
 class TokenIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +156,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Why its key seems to be in two places; empty for none."""
 
     alarm_at: float | None = None
+    labels: dict[str, str] = {}
+    """What operators call it by; `site` says where it stands."""
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators call a device by, whole."""
+
+    labels: dict[str, str]
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,52 +291,6 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     votes: list[Vote] = []
 
 
-class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Bring a release to a fleet; what is left out comes from the model line."""
-
-    release: str
-    fleet: str = ""
-    canaries: list[str] | None = None
-    waves: list[float] | None = None
-    soak_s: float | None = None
-    deadline_s: float | None = None
-    reason: str = ""
-
-
-class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """One device in a rollout."""
-
-    device: str
-    wave: int
-    stage: str
-    reason: str
-    offered_at: float | None = None
-    active_at: float | None = None
-    at: float | None = None
-
-
-class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """One release on its way to a fleet."""
-
-    id: str
-    fleet: str
-    model: str
-    release: str
-    previous: str
-    fallback: str
-    state: str
-    """`pending`, `open`, `soaking`, `done`, `halted` or `superseded`."""
-
-    wave: int
-    waves: list[list[str]]
-    reason: str
-    created_at: float
-    opened_at: float | None = None
-    complete_at: float | None = None
-    finished_at: float | None = None
-    devices: list[RolloutDevice] = []
-
-
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """How a release does on a device now."""
 
@@ -333,6 +316,9 @@ class ModelLineage(msgspec.Struct, frozen=True, kw_only=True):
     rollout: str = ""
     rollout_state: str = ""
     wave: int | None = None
+    gates: list[Gate] = []
+    """What the wave had proven before the device was asked."""
+
     offered_at: float | None = None
     active_at: float | None = None
     live: Live = Live()

@@ -21,7 +21,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Parents are made when missing.
 
     Raises:
-        FaultError: the disk is full, read-only or failing; `path` still holds what it held.
+        FaultError: the disk is full, read-only or failing; `path` still holds what it held, or, where only the last
+            step failed, the new bytes, which a power cut may undo.
     """
     try:
         make_directory(path.parent)

@@ -32,6 +32,15 @@ RESERVED = frozenset({"coordinator", "superlink", "broker", "operator", "root"})
 """Common names that belong to our own servers and operators; no device may carry one."""
 
 
+REPLICA = "coordinator-"
+"""Begins the common names of coordinators that share the load."""
+
+
+def is_reserved(text: str) -> bool:
+    """Whether a common name belongs to our own side."""
+    return text in RESERVED or text.startswith(REPLICA)
+
+
 def check_name(text: str, *, kind: str = "name") -> str:
     """Return `text` if it is 1 to 63 of `a-z 0-9 -`, not starting or ending with `-`.
 
@@ -48,7 +57,7 @@ def check_name(text: str, *, kind: str = "name") -> str:
 
 def device_id(text: str) -> DeviceId:
     """Check a device id; the names of our own servers are refused."""
-    if text in RESERVED:
+    if is_reserved(text):
         raise ContractError(f"{text!r} is reserved", hint="Choose another device id.")
     return DeviceId(check_name(text, kind="device id"))
 

@@ -18,6 +18,7 @@ from shared.errors import ContractError
 from shared.ids import DeviceId, Digest, FleetId, TenantId, check_digest, device_id
 
 ROOT = "hl/1"
+SHARE = "$share/"
 
 
 class Up(StrEnum):
@@ -58,6 +59,15 @@ def down(device: DeviceId, kind: Down) -> str:
 def all_up(channel: Up) -> str:
     """Filter for one channel of every device."""
     return f"{ROOT}/d/+/up/{channel}"
+
+
+def shared_up(channel: Up, *, group: str) -> str:
+    """Filter for one channel of every device, each message to one of those who subscribe as `group`; all without it.
+
+    The broker lets whoever names a group join it, and then gives it messages that it may not read, which are lost
+    (mosquitto 2.0). So the name of a group is a secret.
+    """
+    return f"{SHARE}{group}/{all_up(channel)}" if group else all_up(channel)
 
 
 def desired(fleet: FleetId) -> str:
@@ -122,6 +132,28 @@ def parse_chunk(topic: str) -> tuple[Digest, int]:
         case ["hl", "1", "blob", digest, index] if index.isascii() and index.isdigit() and len(index) < 8:
             return check_digest(digest), int(index)
     raise ContractError(f"{topic[:120]!r} is no chunk topic")
+
+
+def parse_any_chunk(topic: str) -> tuple[Digest, str, int]:
+    """Parse a chunk topic of any form into (blob digest, form, chunk index); the form of plain bytes is empty.
+
+    Raises:
+        ContractError: the topic is none of ours.
+    """
+    match topic.split("/"):
+        case ["hl", "1", "blob", digest, form, index] if form and len(form) < 32:
+            blob, number = parse_chunk(f"{ROOT}/blob/{digest}/{index}")
+            return blob, form, number
+    blob, number = parse_chunk(topic)
+    return blob, "", number
+
+
+def split_share(topic_filter: str) -> tuple[str, str]:
+    """A filter's group and what it filters (MQTT 5, section 4.8.2); the group is empty for an ordinary subscription."""
+    if not topic_filter.startswith(SHARE):
+        return "", topic_filter
+    group, _, rest = topic_filter.removeprefix(SHARE).partition("/")
+    return group, rest
 
 
 def matches(topic_filter: str, topic: str) -> bool:

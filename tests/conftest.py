@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cloud.devices.broker import Grant
     from simulations.broker import Broker
     from tests.real_broker import Certificates, Mosquitto
+    from tests.real_postgres import Postgres
     from tests.soft_token import SoftToken
     from tests.update_world import UpdateWorld
 
@@ -87,8 +88,8 @@ def make_mosquitto(tmp_path: Path, certificates: Certificates) -> Iterator[Calla
 
     started: list[Broker] = []
 
-    def make(grants: list[Grant], *, revocations: bool = False) -> Mosquitto:
-        mosquitto = Mosquitto(tmp_path, certificates, revocations=revocations)
+    def make(grants: list[Grant], *, revocations: bool = False, replicas: Sequence[str] = ()) -> Mosquitto:
+        mosquitto = Mosquitto(tmp_path, certificates, revocations=revocations, replicas=replicas)
         mosquitto.allow(grants)
         mosquitto.broker.start()
         started.append(mosquitto.broker)
@@ -97,6 +98,16 @@ def make_mosquitto(tmp_path: Path, certificates: Certificates) -> Iterator[Calla
     yield make
     for broker in started:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; ask it for a database."""
+    from tests.real_postgres import Postgres
+
+    server = Postgres()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cloud.devices.broker import BrokerFiles, Grant, render_access
+from cloud.devices.broker import BrokerFiles, Grant, coordinators, render_access
 from shared.bus.mqtt import Endpoint
 from simulations.broker import Broker, find_mosquitto
 from simulations.world.ports import free_ports
@@ -78,8 +79,16 @@ class Certificates:
 class Mosquitto:
     """A real broker with an authority of its own."""
 
-    def __init__(self, directory: Path, certificates: Certificates, *, revocations: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        certificates: Certificates,
+        *,
+        revocations: bool = False,
+        replicas: Sequence[str] = (),
+    ) -> None:
         self.certificates = certificates
+        self.coordinators = coordinators(replicas)
         self.access = directory / "access"
         self.revoked = directory / "revoked.pem"
         certificate, key = certificates.issue("broker")
@@ -96,7 +105,7 @@ class Mosquitto:
         self.broker = Broker(directory, files, port=free_ports(1)[0], executable=find_mosquitto())
 
     def allow(self, grants: list[Grant]) -> None:
-        self.access.write_text(render_access(grants))
+        self.access.write_text(render_access(grants, coordinators=self.coordinators))
 
     def endpoint(self, name: str) -> Endpoint:
         certificate, key = self.certificates.issue(name)

@@ -1,4 +1,4 @@
-"""Whether enough people have said yes to a release; pure."""
+"""Whether enough people have said yes to a release or a rollout; pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ MOST = 2
 
 
 class Vote(msgspec.Struct, frozen=True, kw_only=True):
-    """What one person said of one manifest."""
+    """What one person said of one manifest, or of one rollout's document."""
 
-    release: str
+    subject: str
+    """Id of the release or rollout."""
+
     principal: str
     """The actor's name in the audit log."""
 
     digest: str
-    """Of the manifest that was looked at, without its model signatures; a vote for other bytes counts for nothing."""
+    """Of what was looked at, a manifest without its model signatures; a vote for other bytes counts for nothing."""
 
     approved: bool
     reason: str = ""
@@ -39,9 +41,9 @@ def standing(votes: Collection[Vote], *, digest: str, needed: int, authors: Coll
 
     Args:
         votes: at most one a person.
-        digest: of the manifest that would be signed.
+        digest: of the manifest that would be signed, or of the document that would be followed.
         needed: persons that must approve; 0 for none.
-        authors: who ordered the release or its run; where two persons must approve, it is two others.
+        authors: who ordered it, or its run; where two persons must approve, it is two others.
     """
     if not needed:
         return Standing.APPROVED

@@ -49,7 +49,7 @@ class Approvers:
             Votes(connection).of(row.id),
             digest=content(row),
             needed=self.needed if row.published_at is None else 0,
-            authors=Votes(connection).authors(row.id, run=row.run),
+            authors=Votes(connection).authors(row.id, row.run),
         )
 
     def decided(self, connection: Connection, row: ReleaseRow) -> Decided | None:
@@ -72,8 +72,8 @@ class Approvers:
             raise RefusedError(f"{release} waits for nobody's approval", hint="`hinterland releases` shows which do.")
         if digest != content(row):
             raise RefusedError(f"{release} is not what was looked at", hint="Look at it again, then decide.")
-        vote = Vote(release=row.id, principal=by.actor, digest=digest, approved=approved, reason=reason, at=at)
-        if self.needed > 1 and approved and by.actor in Votes(connection).authors(row.id, run=row.run):
+        vote = Vote(subject=row.id, principal=by.actor, digest=digest, approved=approved, reason=reason, at=at)
+        if self.needed > 1 and approved and by.actor in Votes(connection).authors(row.id, row.run):
             raise RefusedError(f"{by.name} ordered {release}, and others approve it", hint="Ask somebody else.")
         Votes(connection).put(vote)
         word = "approve" if approved else "reject"

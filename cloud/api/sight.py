@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from cloud.access.principal import Action, Principal
 from cloud.api.services import Services
-from cloud.rollout.advance import Rollout
+from cloud.rollout.state import Rollout
 from cloud.store.devices import Device, Devices
 from cloud.store.lines import LineRow
 from cloud.store.rollouts import Rollouts

@@ -22,7 +22,7 @@ from cloud.release.sealed import Sealer
 from shared.clock import utc
 from shared.enrolment import RenewRequest, RescueRequest, renewal_statement, rescue_statement
 from shared.errors import ContractError, RefusedError, TrustError
-from shared.ids import RESERVED, DeviceId, device_id, sha256
+from shared.ids import RESERVED, DeviceId, device_id, is_reserved, sha256
 
 DEVICE_LIFETIME = 30 * DAY
 """Renewal begins at half of it: a device may be off for two weeks, or the coordinator away, and nobody loses a session;
@@ -176,7 +176,7 @@ class Authority:
     def _service(
         self, name: str, usage: ObjectIdentifier, *, hosts: list[str], at: float, lifetime: float
     ) -> Credentials:
-        if name not in RESERVED:
+        if not is_reserved(name):
             raise RefusedError(f"{name!r} is no name of our servers", hint=f"Use one of {', '.join(sorted(RESERVED))}.")
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

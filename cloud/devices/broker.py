@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from shared.ids import DeviceId, FleetId, TenantId, check_name
+from shared.ids import REPLICA, DeviceId, FleetId, TenantId, check_name
 from shared.topics import ROOT, desired, matches, tuf_all
 
 COORDINATOR = "coordinator"
@@ -87,18 +87,26 @@ def rules(grant: Grant) -> tuple[Rule, ...]:
     )
 
 
-def render_access(grants: Iterable[Grant], *, observers: Sequence[str] = ()) -> str:
+def coordinators(replicas: Sequence[str]) -> list[str]:
+    """Common names of all coordinators: one session for each, since a second one of a name ends the first."""
+    return [f"{REPLICA}{check_name(name)}" for name in replicas] or [COORDINATOR]
+
+
+def render_access(
+    grants: Iterable[Grant], *, observers: Sequence[str] = (), coordinators: Sequence[str] = (COORDINATOR,)
+) -> str:
     """The access list, in a stable order.
 
     Args:
         grants: enrolled devices; a revoked one is simply left out.
         observers: common names that may read everything and write nothing.
+        coordinators: common names that may do everything.
 
     Raises:
         ContractError: a name could break out of its line.
     """
     everything = f"{ROOT}/#"
-    blocks = [_block(COORDINATOR, [Rule(Access.BOTH, everything)])]
+    blocks = [_block(name, [Rule(Access.BOTH, everything)]) for name in coordinators]
     blocks += [_block(name, [Rule(Access.READ, everything)]) for name in sorted(observers)]
     blocks += [_block(grant.device, _checked(grant)) for grant in sorted(grants, key=lambda grant: grant.device)]
     return "\n".join(blocks)
@@ -152,6 +160,8 @@ class AccessList:
 
     def __call__(self, identity: str, access: str, topic: str) -> bool:
         """Whether `identity` may `read` or `write` on `topic`."""
+        if identity.startswith(REPLICA):
+            identity = COORDINATOR
         return any(
             rule.access in (access, Access.BOTH) and matches(rule.topic_filter, topic)
             for rule in self._rules.get(identity, ())

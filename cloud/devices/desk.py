@@ -15,6 +15,7 @@ from cloud.devices.alarm import shut_out
 from cloud.devices.authority import Authority, public_key
 from cloud.devices.doors import Doors
 from cloud.devices.enrolment import SECRET_BYTES, Grant, check, mint
+from cloud.devices.labels import check_labels
 from cloud.devices.renewal import CertificatePolicy, Renewals, issue
 from cloud.store.certificates import Certificates
 from cloud.store.database import Database
@@ -92,6 +93,11 @@ class EnrolmentDesk:
         """The authority's certificate, PEM."""
         return self._authority.certificate
 
+    @property
+    def fleets(self) -> Sequence[str]:
+        """Every fleet whose desired state is signed here."""
+        return self._fleets()
+
     def issue(self, request: TokenRequest, *, by: Principal) -> TokenIssued:
         """Make a token; it is shown here and never again.
 
@@ -125,6 +131,7 @@ class EnrolmentDesk:
             created_at=at,
             expires_at=grant.expires,
             key_sha256=key,
+            labels=check_labels(request.labels),
         )
         with self._database.write() as connection:
             Tokens(connection).add(row)
@@ -182,6 +189,7 @@ class EnrolmentDesk:
 
     def _admit(self, connection: Connection, request: EnrolRequest, row: TokenRow, key: bytes, *, at: float) -> str:
         issued = issue(self._authority, request.csr, row.device, at=at, lifetime=self._policy.lifetime_s)
+        before = Devices(connection).find(row.device)
         device = Device(
             id=row.device,
             fleet=row.fleet,
@@ -195,6 +203,7 @@ class EnrolmentDesk:
             expires_at=issued.expires_at,
             enrolled_at=at,
             last_seen=at,
+            labels={**(before.labels if before else {}), **row.labels},
         )
         Certificates(connection).add(issued)
         Devices(connection).put(device)

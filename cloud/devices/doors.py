@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from cloud.audit.log import AuditLog
 from cloud.devices.authority import REVOCATION_LIFETIME, Authority
-from cloud.devices.broker import Grant, render_access
+from cloud.devices.broker import COORDINATOR, Grant, render_access
 from cloud.store.certificates import Certificates
 from cloud.store.database import Database
 from cloud.store.devices import Device, Devices, DeviceState
@@ -63,12 +63,22 @@ class Nodes(Protocol):
 class BrokerDoor:
     """Mosquitto's lists on disk, and the signal that has them read again."""
 
-    def __init__(self, *, access: Path, revoked: Path, pid_file: Path, authority: Authority, tenant: str) -> None:
+    def __init__(
+        self,
+        *,
+        access: Path,
+        revoked: Path,
+        pid_file: Path,
+        authority: Authority,
+        tenant: str,
+        coordinators: Sequence[str] = (COORDINATOR,),
+    ) -> None:
         self._access = access
         self._revoked = revoked
         self._pid_file = pid_file
         self._authority = authority
         self._tenant = TenantId(tenant)
+        self._coordinators = coordinators
 
     def fit(self, devices: Sequence[Device], *, revoked: Mapping[int, float], at: float) -> bool:
         """Make both lists say what `devices` say; whether anything changed.
@@ -83,7 +93,7 @@ class BrokerDoor:
         """
         admitted = [device for device in devices if device.state is DeviceState.ENROLLED]
         grants = [Grant(DeviceId(device.id), FleetId(device.fleet), self._tenant) for device in admitted]
-        access = render_access(grants, observers=[OBSERVER]).encode()
+        access = render_access(grants, observers=[OBSERVER], coordinators=self._coordinators).encode()
         changed = read_if_present(self._access) != access
         if changed:
             write_atomic(self._access, access)

@@ -15,6 +15,14 @@ class BlobStore(Protocol):
         """Whether the whole blob is there."""
         ...
 
+    def size(self, digest: Digest) -> int:
+        """Length in bytes.
+
+        Raises:
+            FaultError: the blob is missing.
+        """
+        ...
+
     def read(self, digest: Digest, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer at the end, none past it.
 
@@ -39,7 +47,10 @@ class MemoryBlobs:
     def has(self, digest: Digest) -> bool:
         return digest in self._blobs
 
+    def size(self, digest: Digest) -> int:
+        return len(self.read(digest, 0, -1))
+
     def read(self, digest: Digest, offset: int, size: int) -> bytes:
         if digest not in self._blobs:
             raise FaultError(f"no blob {digest}")
-        return self._blobs[digest][offset : offset + size]
+        return self._blobs[digest][offset : offset + size if size >= 0 else None]

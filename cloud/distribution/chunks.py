@@ -1,4 +1,4 @@
-"""Answer devices that lack chunks: each chunk is published once for all who listen to its blob."""
+"""Answer devices that lack chunks: each chunk is published once for all who listen to its blob in its form."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import logging
 from contextlib import suppress
 
 from cloud.distribution.blobs import BlobStore
+from cloud.distribution.encoded import Encoded
+from cloud.distribution.fleets import Fleets, MemoryFleets, lane_of
+from cloud.distribution.layouts import EvenLayouts, Layouts
 from cloud.distribution.schedule import Key, Schedule
 from shared import topics
-from shared.bundle import CHUNK_SIZE
 from shared.bus import Bus, Delivery
 from shared.clock import Clock
 from shared.codec import unpack
 from shared.errors import ContractError, HinterlandError
+from shared.forms import LATER, form_name
 from shared.ids import check_digest
 from shared.messages import Want
 from shared.topics import Up
@@ -21,10 +24,13 @@ from shared.topics import Up
 log = logging.getLogger(__name__)
 
 GATHER_S = 0.1
-"""How long the first request for a chunk waits for other devices of its wave to subscribe."""
+"""How long the first request for a blob waits for other devices of its wave to subscribe."""
 
 QUIET_S = 2.0
 """Least time between two copies of one chunk."""
+
+TRANSIT_S = 0.5
+"""How long a chunk may be on its way to a slow device; asked for within that time, it is not sent again."""
 
 IN_FLIGHT = 4
 """Chunks without a PUBACK: 1 MiB keeps a link busy, and leaves the session's other slots to acknowledgements."""
@@ -35,28 +41,58 @@ MAX_WANT = 4096
 MAX_WAITING = 1 << 16
 """Chunks that wait to be published, over all devices."""
 
+PATIENCE_S = 30.0
+"""A request that may wait longer than this is told so: devices take two minutes of silence for a broken link."""
+
+LOOK_S = 2.0
+"""Seconds between two looks at how fleets are to be served."""
+
 
 class ChunkServer:
     """One turn takes what is due, reads it, publishes it."""
 
     def __init__(
-        self, bus: Bus, blobs: BlobStore, *, clock: Clock, gather_s: float = GATHER_S, quiet_s: float = QUIET_S
+        self,
+        bus: Bus,
+        blobs: BlobStore,
+        *,
+        clock: Clock,
+        layouts: Layouts | None = None,
+        fleets: Fleets | None = None,
+        gather_s: float = GATHER_S,
+        quiet_s: float = QUIET_S,
+        group: str = "",
     ) -> None:
+        """Serve `blobs` over `bus`.
+
+        Args:
+            bus: where devices ask and hear.
+            blobs: the bytes.
+            clock: for the schedule, and for time windows.
+            layouts: how blobs are cut; at fixed offsets when None.
+            fleets: how fleets are served; all alike when None.
+            gather_s: see `Schedule`.
+            quiet_s: see `Schedule`.
+            group: of replicas that share the requests; empty for one coordinator.
+        """
         self._bus = bus
-        self._blobs = blobs
+        self._encoded = Encoded(blobs, layouts or EvenLayouts(blobs))
+        self._fleets = fleets or MemoryFleets()
         self._clock = clock
-        self._schedule = Schedule(gather_s=gather_s, quiet_s=quiet_s, most=MAX_WAITING)
+        transit_s = min(TRANSIT_S, quiet_s / 4)
+        self._schedule = Schedule(gather_s=gather_s, quiet_s=quiet_s, most=MAX_WAITING, transit_s=transit_s)
         self._asked = asyncio.Event()
         self.published = 0
         self.bytes = 0
         self.turned_away = 0
         """Chunks asked for that were not there, or for which there was no room."""
 
-        bus.on(topics.all_up(Up.WANT), self._wanted)
+        bus.on(topics.shared_up(Up.WANT, group=group), self._wanted)
 
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._look(), name="lanes of chunks")
             for number in range(IN_FLIGHT):
                 group.create_task(self._serve(), name=f"chunks {number}")
 
@@ -67,17 +103,37 @@ class ChunkServer:
             TransportError: it did not leave; devices ask again.
             FaultError: the store failed.
         """
-        key = self._schedule.take(at=self._clock.monotonic())
-        if key is None:
+        taken = self._schedule.take(at=self._clock.monotonic())
+        if taken is None:
             return False
-        data = await asyncio.to_thread(self._blobs.read, key.digest, key.index * CHUNK_SIZE, CHUNK_SIZE)
+        key = taken.key
+        data = await asyncio.to_thread(self._encoded.message, key)
+        self._schedule.settle(taken.lane, len(data), at=self._clock.monotonic())
         if not data:
             self.turned_away += 1
             return True
-        await self._bus.publish(topics.chunk(key.digest, key.index), data)
+        await self._bus.publish(_topic(key), data)
         self.published += 1
         self.bytes += len(data)
         return True
+
+    async def look_once(self) -> None:
+        """Serve fleets as operators want it now.
+
+        Raises:
+            FaultError: the store failed.
+        """
+        rules = await asyncio.to_thread(self._fleets.rules)
+        self._schedule.arrange({fleet: lane_of(rule, at=self._clock.now()) for fleet, rule in rules.items()})
+        self._asked.set()
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                await self.look_once()
+            except HinterlandError as error:
+                log.warning("fleets are served as before: %s", error)
+            await asyncio.sleep(LOOK_S)
 
     async def _serve(self) -> None:
         while True:
@@ -99,13 +155,23 @@ class ChunkServer:
     async def _wanted(self, delivery: Delivery) -> None:
         device, _ = topics.parse_up(delivery.topic)
         want = unpack(delivery.payload, Want)
-        digest = check_digest(want.digest)
+        digest, form = check_digest(want.digest), form_name(want.forms, want.base)
         if len(want.indices) > MAX_WANT or not all(0 <= index < 10**7 for index in want.indices):
             raise ContractError(f"{device} asks for {len(want.indices)} chunks, or for ones that cannot be")
-        if not await asyncio.to_thread(self._blobs.has, digest):
-            self.turned_away += len(want.indices)
+        there = await asyncio.to_thread(self._encoded.chunks, digest)
+        if not there:
             log.warning("%s asks for the unknown blob %s", device, digest)
-            return
-        keys = [Key(digest, index) for index in want.indices]
-        self.turned_away += self._schedule.ask(keys, at=self._clock.monotonic())
+        fleet = await asyncio.to_thread(self._fleets.fleet, device)
+        base = want.base if form.startswith("d-") else ""
+        keys = [Key(digest, index, form, base) for index in want.indices if index < there]
+        self.turned_away += len(want.indices) - len(keys)
+        self.turned_away += self._schedule.ask(keys, at=self._clock.monotonic(), fleet=fleet)
         self._asked.set()
+        if keys and form and self._schedule.puts_off(fleet, beyond_s=PATIENCE_S):
+            await self._bus.publish(_topic(keys[0]), LATER)
+
+
+def _topic(key: Key) -> str:
+    if not key.form:
+        return topics.chunk(key.digest, key.index)
+    return topics.formed_chunk(key.digest, key.form, key.index)

@@ -20,6 +20,9 @@ class MetadataPublisher:
         self._published: dict[str, Digest] = {}
         self._held: set[str] = set()
         self._session = 0
+        self.disturbed = False
+        """Whether somebody else has published since: a former leader that was slow to notice."""
+
         bus.on(topics.tuf_all(tenant), self._heard)
 
     async def publish(self, files: Sequence[tuple[str, bytes]], *, fleets: Iterable[FleetId], timestamp: int) -> int:
@@ -37,6 +40,7 @@ class MetadataPublisher:
             TransportError: the session broke; the next turn goes on from here.
         """
         self._start_over_after_reconnect()
+        self.disturbed = False
         wanted = {self._prefix + name: data for name, data in files}
         pointers = {topics.desired(fleet): pack(Desired(timestamp=timestamp)) for fleet in fleets}
         sent = 0
@@ -63,7 +67,11 @@ class MetadataPublisher:
             self._published.clear()
 
     async def _heard(self, delivery: Delivery) -> None:
-        """Learn what the broker holds, also from before this process."""
+        """Learn what the broker holds, also from before this process, and whether it is still what we gave it."""
+        known = self._published.get(delivery.topic)
+        if known is not None and known != sha256(delivery.payload):
+            del self._published[delivery.topic]
+            self.disturbed = True
         if delivery.payload:
             self._held.add(delivery.topic)
         else:

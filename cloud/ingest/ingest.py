@@ -25,7 +25,8 @@ GROUP = 256
 class Ingest:
     """Whatever is not acknowledged comes again, so every failure here is only a delay."""
 
-    def __init__(self, bus: Bus, inbox: Inbox, *, clock: Clock) -> None:
+    def __init__(self, bus: Bus, inbox: Inbox, *, clock: Clock, group: str = "") -> None:
+        """Replicas of one `group` share what arrives; each batch may reach any of them, and after a resend several."""
         self._bus = bus
         self._inbox = inbox
         self._clock = clock
@@ -38,7 +39,7 @@ class Ingest:
         """Batches that the inbox could not digest; they come again, and somebody must look into the log."""
 
         for channel in ACKNOWLEDGED:
-            bus.on(topics.all_up(channel), self._arrived)
+            bus.on(topics.shared_up(channel, group=group), self._arrived)
 
     async def run(self) -> None:
         """Commit until cancelled."""

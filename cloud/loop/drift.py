@@ -13,7 +13,7 @@ from cloud.drift.retrain import RetrainDecision, decide
 from cloud.drift.summary import Summary, merge
 from cloud.loop.run_orders import order_run, spec_of
 from cloud.models.line import ModelLine, line_from
-from cloud.rollout.advance import TERMINAL
+from cloud.rollout.state import TERMINAL
 from cloud.store.cursors import cursor, set_cursor
 from cloud.store.database import Database
 from cloud.store.drift import DriftRow, DriftScoreRow, DriftStore

@@ -7,13 +7,14 @@ from typing import cast
 
 from sqlalchemy import Connection
 
+from cloud.distribution.cut import cut
 from cloud.loop.orders import order_release
 from cloud.store.blobs import FileBlobs
 from cloud.store.releases import ReleaseRow, Releases
 from shared.api import ImportedFile, ReleaseRequest
-from shared.bundle import CHUNK_SIZE, Chunk, Release, Runtime, Variant, decode_release, encode
+from shared.bundle import Chunk, Release, Runtime, Variant, decode_release, encode
 from shared.errors import RefusedError, TrustError
-from shared.ids import Digest, check_digest, check_name, release_id, sha256
+from shared.ids import Digest, check_digest, check_name, release_id
 from shared.modelformat import Format, check_file
 
 
@@ -53,11 +54,12 @@ def import_release(
     return order_release(connection, release, at=at, by=by, reason=request.reason)
 
 
-def _check(blobs: FileBlobs, digest: Digest, file: ImportedFile) -> None:
-    """Refuse what devices would, before anybody signs it; the name is not asked."""
+def _check(blobs: FileBlobs, digest: Digest, file: ImportedFile) -> list[Chunk]:
+    """Refuse what devices would, before anybody signs it (the name is not asked); return how the file is cut."""
     try:
         with blobs.path(digest).open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
-            kind = check_file(cast("bytes", data))  # slices of a mapping are bytes, and nothing else is asked of it
+            content = cast("bytes", data)  # slices of a mapping are bytes, and nothing else is asked of it
+            kind, chunks = check_file(content), cut(content)
     except (TrustError, ValueError) as error:  # an empty file has no mapping
         raise RefusedError(
             f"{file.name} is no model that may be released: {error}",
@@ -67,6 +69,7 @@ def _check(blobs: FileBlobs, digest: Digest, file: ImportedFile) -> None:
         raise RefusedError(
             f"{file.name} holds weights alone, and {file.runtime} runs graphs", hint="Export the model as ONNX."
         )
+    return chunks
 
 
 def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
@@ -75,15 +78,13 @@ def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
         raise RefusedError(
             f"the bytes of {file.name} are not here", hint=f"Send them first: PUT /v1/blobs/{digest[:12]}…"
         )
-    size = blobs.size(digest)
-    _check(blobs, digest, file)
-    pieces = (blobs.read(digest, start, CHUNK_SIZE) for start in range(0, size, CHUNK_SIZE))
+    chunks = _check(blobs, digest, file)
     return Variant(
         name=file.name,
         runtime=file.runtime,
         precision=file.precision,
         hardware=file.hardware,
         digest=digest,
-        size=size,
-        chunks=[Chunk(sha256(piece), len(piece)) for piece in pieces],
+        size=blobs.size(digest),
+        chunks=chunks,
     )

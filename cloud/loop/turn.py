@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from cloud.cluster.leadership import Alone, Term
+from cloud.cluster.lease import FencedError
 from cloud.distribution.metadata import MetadataPublisher
 from cloud.release.repository import Repository
 from shared.bus import Bus
@@ -36,18 +38,24 @@ def in_thread(work: Callable[[], object]) -> Step:
 class Turn:
     """The steps in their order, and what was wrong with each the last time."""
 
-    def __init__(self, steps: Sequence[tuple[str, Step]]) -> None:
+    def __init__(self, steps: Sequence[tuple[str, Step]], *, term: Term | None = None) -> None:
+        """Steps are taken while `term` lasts; for ever without one."""
         self._steps = steps
+        self._term = term or Alone()
         self.health: dict[str, str] = {name: "ok" for name, _ in steps}
 
     async def reconcile_once(self) -> None:
-        """Take every step; one that fails holds back none of the others."""
+        """Take every step; one that fails holds back none of the others. Who does not lead takes none."""
+        leads = self._term.begin()
         for name, step in self._steps:
-            self.health[name] = await self._take(name, step)
+            self.health[name] = await self._take(name, step) if leads and self._term.lasts() else "ok"
 
     async def _take(self, name: str, step: Step) -> str:
         try:
             await step()
+        except FencedError as error:
+            log.warning("%s: %s", name, error)
+            return "ok"  # the leader's health is the one that counts
         except HinterlandError as error:
             said = f"{error} {error.hint}".strip()
         except Exception as error:  # a mistake of ours in one step must not end the loop for all others
@@ -76,7 +84,7 @@ class Publishing:
             TransportError: the session broke.
         """
         version, session = await asyncio.to_thread(lambda: self.repository.timestamp_version), self.bus.sessions
-        if not self.bus.connected or (version, session) == self._done:
+        if not self.bus.connected or ((version, session) == self._done and not self.publisher.disturbed):
             return
         files, fleets = await asyncio.to_thread(lambda: (self.repository.files(), self.repository.fleets()))
         await self.publisher.publish(files, fleets=[FleetId(fleet) for fleet in fleets], timestamp=version)

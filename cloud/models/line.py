@@ -5,6 +5,7 @@ Kept as a JSON document; fields are only added, each with a default.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ import msgspec
 from cloud.drift.policy import Policy
 from cloud.drift.retrain import RetrainPolicy
 from cloud.models.gates import Bar
+from cloud.rollout.document import check
+from cloud.rollout.spec import Abort, Budget, Gates, Growth, Shadow, Spec, WaveSize, Window
 from shared.bundle import Schema
 from shared.errors import ContractError, RefusedError
 from shared.ids import check_name
@@ -75,6 +78,16 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     tolerated: float = 0.0
     """Share of a later wave that may fail without halting the rollout."""
 
+    growth: Growth | None = None
+    """Waves that grow, in place of `waves`."""
+
+    windows: tuple[Window, ...] = ()
+    budget: Budget = Budget()
+    shadow: Shadow = Shadow()
+    gates: Gates = Gates()
+    approvals: int = 0
+    """These five as in a rollout's own document."""
+
     watch: Policy = Policy()
     """When a device's inputs count as drifted."""
 
@@ -82,6 +95,29 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     """None: drift only raises an alarm."""
 
     format: int = 1
+
+    def terms(self, release: str, *, fleet: str) -> Spec:
+        """How a release of this line goes its way to a fleet when nobody says otherwise."""
+        return Spec(
+            release=release,
+            fleet=fleet,
+            canaries=self.canaries,
+            waves=() if self.growth else shares(self.waves),
+            growth=self.growth,
+            soak_s=self.soak_s,
+            deadline_s=self.deadline_s,
+            windows=self.windows,
+            budget=self.budget,
+            shadow=self.shadow,
+            gates=self.gates,
+            abort=Abort(failed=self.tolerated),
+            approvals=self.approvals,
+        )
+
+
+def shares(waves: Sequence[float]) -> tuple[WaveSize, ...]:
+    """Cumulative shares, 0 to 1, as sizes of waves."""
+    return tuple(WaveSize(percent=100 * share) for share in waves)
 
 
 def encode_line(line: ModelLine) -> bytes:
@@ -138,6 +174,7 @@ def check_line(line: ModelLine) -> ModelLine:
     for field, (right, hint) in _rules(line).items():
         if not right:
             raise RefusedError(f"model line {line.name}: {field} is out of range", hint=hint)
+    check(line.terms(f"{line.name}-1", fleet=""))
     return line
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.bundle import Runtime, Variant, split
+from cloud.distribution.cut import cut
+from shared.bundle import Runtime, Variant
 from shared.ids import Digest, sha256
 
 FLOAT = "cpu-fp32.onnx"
@@ -25,5 +26,5 @@ def cpu_variant(name: str, data: bytes, *, precision: str) -> Variant:
         hardware=["cpu"],
         digest=sha256(data),
         size=len(data),
-        chunks=split(data),
+        chunks=cut(data),
     )

@@ -10,12 +10,16 @@ change together with the root goes through a journal instead (`cloud.release.dra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from shared.durable import read_if_present, sync_directory, write_atomic
 from shared.errors import FaultError
 
 TIMESTAMP_FILE = "metadata/timestamp.json"
+
+
+Check = Callable[[], None]
 
 
 def metadata_name(role: str, version: int) -> str:
@@ -26,8 +30,10 @@ def metadata_name(role: str, version: int) -> str:
 class RepositoryFiles:
     """Reads, writes and prunes by names as a `MetadataSource` has them; it is one."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, check: Check = lambda: None) -> None:
+        """`check` is asked right before each change, and raises where the writer must not be one any more."""
         self._directory = directory
+        self._check = check
 
     def read(self, name: str) -> bytes | None:
         return read_if_present(self._directory / name)
@@ -45,10 +51,12 @@ class RepositoryFiles:
 
     def write(self, name: str, data: bytes) -> None:
         """Durably; see `shared.durable.write_atomic`."""
+        self._check()
         write_atomic(self._directory / name, data)
 
     def remove(self, name: str) -> None:
         """Durably, if it is there."""
+        self._check()
         path = self._directory / name
         path.unlink(missing_ok=True)
         sync_directory(path.parent)

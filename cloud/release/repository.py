@@ -15,7 +15,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Snapsho
 from cloud.release.commit import Committer, Stamp
 from cloud.release.draft import Draft, finish
 from cloud.release.exclusive import Exclusive
-from cloud.release.files import TIMESTAMP_FILE, RepositoryFiles, metadata_name
+from cloud.release.files import TIMESTAMP_FILE, Check, RepositoryFiles, metadata_name
 from cloud.release.generations import named
 from cloud.release.heads import Heads, read_heads
 from cloud.release.keys import KeyKind, KeyRing
@@ -72,9 +72,12 @@ class Change(NamedTuple):
 class Repository:
     """Publishes; safe to call from several threads and processes."""
 
-    def __init__(self, directory: Path, *, keys: KeyRing, clock: Clock, stamp: Stamp = dict) -> None:
+    def __init__(
+        self, directory: Path, *, keys: KeyRing, clock: Clock, stamp: Stamp = dict, check: Check = lambda: None
+    ) -> None:
         """Use `open` or `create`."""
-        self._files = RepositoryFiles(directory)
+        self._directory = directory
+        self._files = RepositoryFiles(directory, check=check)
         self._keys = keys
         self._clock = clock
         self._stamp = stamp
@@ -112,6 +115,10 @@ class Repository:
         repository = cls(directory, keys=keys, clock=clock, stamp=stamp)
         repository.heads()
         return repository
+
+    def checked(self, check: Check) -> Repository:
+        """The same repository for a writer whom `check` must let pass before each change of a file."""
+        return Repository(self._directory, keys=self._keys, clock=self._clock, stamp=self._stamp, check=check)
 
     @property
     def root_bytes(self) -> bytes:

@@ -1,187 +1,226 @@
-"""Decide how a rollout goes on, from its state and what devices report; nothing here acts.
-
-PENDING ──open──► OPEN ──complete──► SOAKING ──open──► OPEN … ──finish──► DONE
-└───────────halt────┴──────────────────────────────► HALTED
-any of the first three ──supersede──► SUPERSEDED
-"""
+"""Decide how a rollout goes on, from its state and what devices report; nothing here acts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from enum import StrEnum
-from typing import assert_never
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from cloud.rollout.evidence import Evidence
+from cloud.rollout.gates import Proof, conclude, explain, prove
 from cloud.rollout.plan import Wave
+from cloud.rollout.sequential import Verdict
+from cloud.rollout.state import (
+    BAD,
+    SETTLED,
+    TERMINAL,
+    Action,
+    Ask,
+    Complete,
+    Finish,
+    Halt,
+    Open,
+    Rollout,
+    RolloutState,
+    Shadow,
+    apply,
+)
+from cloud.rollout.windows import is_open
 from shared.messages import Stage
-
-BAD = frozenset({Stage.REFUSED, Stage.FAILED, Stage.ROLLED_BACK})
-SETTLED = BAD | {Stage.ACTIVE}
-
-
-class RolloutState(StrEnum):
-    """Where a rollout is; the last three are terminal."""
-
-    PENDING = "pending"
-    OPEN = "open"
-    """Devices of wave `Rollout.wave` are asked to run the release."""
-
-    SOAKING = "soaking"
-    """All of them do; the rollout watches them for a while."""
-
-    DONE = "done"
-    HALTED = "halted"
-    SUPERSEDED = "superseded"
-
-
-TERMINAL = frozenset({RolloutState.DONE, RolloutState.HALTED, RolloutState.SUPERSEDED})
-
-
-class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """One release on its way to one fleet."""
-
-    id: str
-    fleet: str
-    model: str
-    release: str
-    previous: str
-    """What the fleet ran before; empty for the first release."""
-
-    fallback: str = ""
-    """Where devices of a halted rollout are sent: `previous`' bytes under a counter they accept."""
-
-    waves: tuple[Wave, ...]
-    state: RolloutState = RolloutState.PENDING
-    wave: int = -1
-    """Index of the wave opened last."""
-
-    opened_at: float | None = None
-    complete_at: float | None = None
-    reason: str = ""
-    created_at: float
-    finished_at: float | None = None
-
-    @property
-    def offered(self) -> tuple[str, ...]:
-        """Devices asked so far, in the order of their waves."""
-        return tuple(device for wave in self.waves[: self.wave + 1] for device in wave.devices)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The newest word of a device about the rollout's release."""
 
-    stage: Stage
+    stage: Stage | None = None
+    """None before it has said anything."""
+
     reason: str = ""
+    asked_at: float | None = None
+    """When it was asked to let the release serve; None before, or for when its wave opened."""
 
 
-class Open(msgspec.Struct, frozen=True):
-    """Ask the devices of a wave."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All that a decision depends on beside the rollout itself."""
 
-    wave: int
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    """By device."""
+
+    evidence: Mapping[int, Evidence] = field(default_factory=dict)
+    """Index of a wave → what all its devices have seen together."""
+
+    excused: Collection[str] = ()
+    """Devices that left the fleet, or what the rollout is for, since the plan was made."""
+
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Device → place whose budget it counts against; one that is not named is a place of its own."""
+
+    members: Mapping[str, int] = field(default_factory=dict)
+    """Place → devices there, for budgets in percent."""
+
+    approved: bool = True
+    """Whether enough people agree to the document as it is now."""
+
+    def stage(self, device: str) -> Stage | None:
+        """What the device said last."""
+        report = self.reports.get(device)
+        return report.stage if report else None
+
+    def after(self, ask: Ask, *, at: float) -> View:
+        """The same once devices were asked: their deadlines begin now, however long ago their wave opened."""
+        before = {device: self.reports.get(device, Report()) for device in ask.devices}
+        asked = {device: msgspec.structs.replace(said, asked_at=at) for device, said in before.items()}
+        return replace(self, reports={**self.reports, **asked})
 
 
-class Complete(msgspec.Struct, frozen=True):
-    """Every device of the wave has settled: start to soak."""
-
-    wave: int
-
-
-class Finish(msgspec.Struct, frozen=True):
-    """The release is the fleet's new default."""
-
-
-class Halt(msgspec.Struct, frozen=True):
-    """Stop, and send back the devices that were asked."""
-
-    reason: str
-
-
-Action = Open | Complete | Finish | Halt
-
-
-def advance(
-    rollout: Rollout, reports: Mapping[str, Report], *, at: float, excused: Collection[str] = ()
-) -> list[Action]:
-    """All that is due now, in order; empty when it is time to wait, or over.
-
-    Args:
-        rollout: as stored.
-        reports: newest report about the rollout's release, by device.
-        at: now, Unix seconds.
-        excused: devices that left the fleet since the plan was made.
-    """
+def advance(rollout: Rollout, view: View, *, at: float) -> list[Action]:
+    """All that is due at `at` (Unix seconds), in order; empty when it is time to wait, or over."""
     actions: list[Action] = []
-    while (action := step(rollout, reports, at=at, excused=excused)) is not None:
+    while (action := step(rollout, view, at=at)) is not None:
         actions.append(action)
         rollout = apply(rollout, action, at=at)
+        if isinstance(action, Ask):
+            view = view.after(action, at=at)
     return actions
 
 
-def step(rollout: Rollout, reports: Mapping[str, Report], *, at: float, excused: Collection[str] = ()) -> Action | None:
+def step(rollout: Rollout, view: View, *, at: float) -> Action | None:
     """The next thing due, or None."""
     if rollout.state in TERMINAL:
         return None
-    if rollout.state is RolloutState.PENDING:
-        return _next(rollout)
-    if (flaw := _flaw(rollout, reports, at=at, excused=excused)) is not None:
+    if (flaw := _flaw(rollout, view, at=_standing(rollout, at))) is not None:
         return Halt(flaw)
-    wave = rollout.waves[rollout.wave]
-    if rollout.state is RolloutState.OPEN:
-        settled = all(
-            _stage(reports, device) in BAD | {Stage.ACTIVE} for device in wave.devices if device not in excused
-        )
-        late = at >= (rollout.opened_at or 0.0) + wave.deadline_s  # and within what is tolerated, or it had halted
-        return Complete(rollout.wave) if settled or late else None
-    return _next(rollout) if at >= (rollout.complete_at or 0.0) + wave.soak_s else None
-
-
-def apply(rollout: Rollout, action: Action, *, at: float) -> Rollout:
-    """The rollout after `action`."""
-    replace = msgspec.structs.replace
-    match action:
-        case Open(wave):
-            return replace(rollout, state=RolloutState.OPEN, wave=wave, opened_at=at, complete_at=None)
-        case Complete():
-            return replace(rollout, state=RolloutState.SOAKING, complete_at=at)
-        case Finish():
-            return replace(rollout, state=RolloutState.DONE, finished_at=at)
-        case Halt(reason):
-            return replace(rollout, state=RolloutState.HALTED, reason=reason, finished_at=at)
+    if rollout.paused_at is not None:
+        return None
+    if (late := _late(rollout, view, at=at)) is not None:
+        return Halt(late)
+    if not view.approved:  # also in the midst of it: whoever changes an approved document must ask again
+        return None
+    match rollout.state:
+        case RolloutState.PENDING:
+            return _next(rollout, at=at)
+        case RolloutState.SHADOWING:
+            return _compare(rollout, view, at=at)
+        case RolloutState.OPEN:
+            return _ask(rollout, view, at=at) or _complete(rollout, view, at=at)
         case _:
-            assert_never(action)
+            over = at >= (rollout.complete_at or 0.0) + rollout.waves[rollout.wave].soak_s
+            return _next(rollout, at=at) if over else None
 
 
-def supersede(rollout: Rollout, *, by: str, at: float) -> Rollout:
-    """The rollout after a newer one took its place."""
-    return msgspec.structs.replace(rollout, state=RolloutState.SUPERSEDED, reason=f"superseded by {by}", finished_at=at)
+def _standing(rollout: Rollout, at: float) -> float:
+    """The time by which deadlines are judged: it stands still during a pause."""
+    return at if rollout.paused_at is None else min(at, rollout.paused_at)
 
 
-def _next(rollout: Rollout) -> Action:
+def _next(rollout: Rollout, *, at: float) -> Action | None:
     following = rollout.wave + 1
-    return Open(following) if following < len(rollout.waves) else Finish()
+    if following >= len(rollout.waves):
+        return Finish()
+    if not is_open(rollout.spec.windows, at):
+        return None
+    return Shadow(following) if rollout.compares else Open(following)
 
 
-def _stage(reports: Mapping[str, Report], device: str) -> Stage | None:
-    report = reports.get(device)
-    return None if report is None else report.stage
-
-
-def _flaw(rollout: Rollout, reports: Mapping[str, Report], *, at: float, excused: Collection[str]) -> str | None:
-    """Why the rollout must stop, or None; devices of earlier waves are watched to the end."""
-    for index, wave in enumerate(rollout.waves[: rollout.wave + 1]):
-        present = [device for device in wave.devices if device not in excused]
-        bad = [device for device in present if _stage(reports, device) in BAD]
-        current = index == rollout.wave and rollout.state is RolloutState.OPEN
-        if current and at >= (rollout.opened_at or 0.0) + wave.deadline_s:
-            bad += [device for device in present if device not in bad and _stage(reports, device) is not Stage.ACTIVE]
-        if len(bad) > wave.tolerated:
-            return _explain(bad[0], reports, wave)
+def _compare(rollout: Rollout, view: View, *, at: float) -> Action | None:
+    spec, wave, found = rollout.spec, rollout.waves[rollout.wave], view.evidence.get(rollout.wave, Evidence())
+    proofs = tuple(prove(found, spec.gates, spec.shadow, wave=rollout.wave))
+    match conclude(proofs, inputs=found.inputs, least=spec.shadow.least):
+        case Verdict.WORSE:
+            worst = next(proof for proof in proofs if proof.verdict is Verdict.WORSE)
+            return Halt(f"{rollout.release} is worse: {explain(worst)}", proofs)
+        case Verdict.NOT_WORSE:
+            return Open(rollout.wave, proofs)
+    if all(device in view.excused for device in wave.devices):
+        return Open(rollout.wave)  # nobody is left who could be harmed
+    if at >= (rollout.shadow_at or 0.0) + spec.shadow.within_s:
+        return Halt(_unproven(proofs, found, spec.shadow.within_s), proofs)
     return None
 
 
-def _explain(device: str, reports: Mapping[str, Report], wave: Wave) -> str:
-    report = reports.get(device)
+def _unproven(proofs: Sequence[Proof], found: Evidence, within_s: float) -> str:
+    open_ = [explain(proof) for proof in proofs if proof.verdict is Verdict.OPEN]
+    what = "; ".join(open_) or f"{found.inputs} inputs are too few"
+    return f"nothing was proven within {within_s:.0f} s: {what}"
+
+
+def _ask(rollout: Rollout, view: View, *, at: float) -> Action | None:
+    """The devices that their places' budgets have room for now, in the wave's order."""
+    if not is_open(rollout.spec.windows, at):
+        return None
+    busy = Counter(view.places.get(device, device) for device in _unsettled(rollout, view))
+    chosen = []
+    for device in _unasked(rollout, view):
+        where = view.places.get(device, device)
+        if busy[where] < _room(rollout, view, where):
+            busy[where] += 1
+            chosen.append(device)
+    return Ask(tuple(chosen)) if chosen else None
+
+
+def _room(rollout: Rollout, view: View, place: str) -> float:
+    budget = rollout.spec.budget
+    bounds = [float(budget.devices)] if budget.devices else []
+    if budget.percent:
+        bounds.append(max(1.0, int(budget.percent / 100 * view.members.get(place, 1))))
+    return min(bounds, default=float("inf"))
+
+
+def _unasked(rollout: Rollout, view: View) -> list[str]:
+    asked = set(rollout.asked)
+    wave = rollout.waves[rollout.wave]
+    return [device for device in wave.devices if device not in asked and device not in view.excused]
+
+
+def _unsettled(rollout: Rollout, view: View) -> list[str]:
+    return [name for name in rollout.asked if name not in view.excused and view.stage(name) not in SETTLED]
+
+
+def _complete(rollout: Rollout, view: View, *, at: float) -> Action | None:
+    if _unasked(rollout, view):
+        return None
+    wave = rollout.waves[rollout.wave]
+    waiting = set(_unsettled(rollout, view)) & set(wave.devices)
+    # who is overdue counts as failed, and is within what is tolerated, or the rollout had halted
+    waiting = {device for device in waiting if not _overdue(rollout, view, wave, device, at=at)}
+    return None if waiting else Complete(rollout.wave)
+
+
+def _overdue(rollout: Rollout, view: View, wave: Wave, device: str, *, at: float) -> bool:
+    report = view.reports.get(device)
+    asked_at = report.asked_at if report and report.asked_at is not None else rollout.opened_at
+    return at >= (asked_at or 0.0) + wave.deadline_s
+
+
+def _late(rollout: Rollout, view: View, *, at: float) -> str | None:
+    """Why the rollout as a whole has taken too long, or None."""
+    spec = rollout.spec
+    if rollout.began_at is not None and at >= rollout.began_at + spec.finish_within_s:
+        return f"not done within {spec.finish_within_s:.0f} s"
+    if rollout.state is RolloutState.PENDING and at >= rollout.created_at + spec.approve_within_s and not view.approved:
+        return f"not approved within {spec.approve_within_s:.0f} s"
+    return None
+
+
+def _flaw(rollout: Rollout, view: View, *, at: float) -> str | None:
+    """Why the rollout must stop, or None; devices of earlier waves are watched to the end."""
+    asked = set(rollout.asked)
+    for index, wave in enumerate(rollout.waves[: rollout.wave + 1]):
+        present = [device for device in wave.devices if device not in view.excused]
+        bad = [device for device in present if view.stage(device) in BAD]
+        if index == rollout.wave and rollout.state is RolloutState.OPEN:
+            waiting = [device for device in present if device in asked and view.stage(device) not in SETTLED]
+            bad += [device for device in waiting if _overdue(rollout, view, wave, device, at=at)]
+        if len(bad) > wave.tolerated:
+            return _explain(bad[0], view, wave)
+    return None
+
+
+def _explain(device: str, view: View, wave: Wave) -> str:
+    report = view.reports.get(device)
     if report is None or report.stage not in BAD:
         return f"{device} did not settle within {wave.deadline_s:.0f} s"
     return f"{device}: {report.stage.value}" + (f" ({report.reason})" if report.reason else "")

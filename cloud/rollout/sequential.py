@@ -45,6 +45,11 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
     halt_error: float = 0.05
     """Probability, at most, of ever calling a challenger worse that does not lose more than `margin`."""
 
+    @property
+    def needed(self) -> float:
+        """Natural logarithm of the capital at which a challenger counts as not worse."""
+        return -math.log(self.promote_error)
+
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What the inputs seen so far say."""
@@ -100,7 +105,7 @@ def _verdict(up: float, down: float, tolerance: Tolerance) -> Verdict:
     # both cannot hold for one truth; if chance has it so, the careful answer counts
     if down >= -math.log(tolerance.halt_error):
         return Verdict.WORSE
-    return Verdict.NOT_WORSE if up >= -math.log(tolerance.promote_error) else Verdict.OPEN
+    return Verdict.NOT_WORSE if up >= tolerance.needed else Verdict.OPEN
 
 
 def _capital(counts: Mapping[float, int], *, mean: float) -> float:

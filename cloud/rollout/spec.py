@@ -30,7 +30,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class WaveSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Devices up to and including this wave; one of the two."""
+    """Devices beside the canaries, up to and including this wave; one of the two."""
 
     count: int = 0
     percent: float = 0.0
@@ -105,27 +105,23 @@ class Margin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Gates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a wave must prove. A gate left out is not asked; every gate that is there must pass.
-
-    The first three are sequential tests (`cloud.rollout.sequential`) and share `error` between them and all waves
-    (Bonferroni), so that the rates below hold for the rollout as a whole. The others are plain bounds.
-    """
+    """What a wave must prove, see `cloud.rollout.gates`. A gate left out is not asked; all that are there must pass."""
 
     accuracy: Margin | None = None
-    """Right answers on labelled live inputs."""
+    """Right answers on labelled live inputs: a proof is needed."""
 
     agreement: Margin | None = None
-    """Inputs on which both say the same; `margin` is the share that may differ."""
+    """Inputs on which both say the same, of which `margin` may differ: a proof is needed."""
 
     confidence: Margin | None = None
-    """Probability of the first label, in twentieths."""
+    """Probability of the first label, 0 to 1: a proof is needed."""
 
     error: float = 0.05
     """Chance, at most, that a rollout promotes a challenger that is worse by more than a margin; and, apart from it,
-    that a rollout halts one that is not."""
+    that a rollout halts one that is not. Shared between all tests and waves."""
 
     failures: float | None = 0.01
-    """Most inputs that the challenger may fail on and the champion not, as a share of those compared."""
+    """Share of inputs that the challenger may fail on and the champion not: halts when proven to be exceeded."""
 
     latency: float | None = None
     """Most times the champion's 95th percentile."""
@@ -153,10 +149,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     target: Target = Target()
     canaries: tuple[str, ...] = ()
-    """Devices of the first wave, by name; the first ones by name when empty."""
+    """Devices of a first wave of their own."""
 
     waves: tuple[WaveSize, ...] = ()
-    """Cumulative sizes; devices beyond the last one come in a wave of their own. Not beside `growth`."""
+    """Cumulative sizes; devices beyond the last one come in a wave of their own. Not beside `growth`. With neither,
+    nor canaries, the first device by name goes first and all others follow."""
 
     growth: Growth | None = None
     soak_s: float = 60.0
@@ -165,8 +162,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     deadline_s: float = 3600.0
     """Seconds within which every device of a wave must have settled, from the moment it is asked."""
 
-    finish_within_s: float = 0.0
-    """Seconds from the opening of the first wave within which the rollout must be done; 0 for no such bound."""
+    finish_within_s: float = 2_592_000.0
+    """Seconds from the first wave within which the rollout must be done: nothing is in progress for ever."""
 
     windows: tuple[Window, ...] = ()
     """When devices may be asked; always when empty. What was asked goes on outside of them."""
@@ -177,6 +174,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     abort: Abort = Abort()
     approvals: int = 0
     """Persons that must agree before the first wave opens, 0 to 2."""
+
+    approve_within_s: float = 604_800.0
+    """Seconds within which they must have; a rollout that nobody wants ends."""
 
     reason: str = ""
     kind: str = "rollout"

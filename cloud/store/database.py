@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 
 from shared.errors import FaultError
 
@@ -33,6 +33,12 @@ class Database:
     """Short transactions over one engine; safe to share between threads."""
 
     engine: Engine
+    guard: Callable[[Connection], None] | None = field(default=None, kw_only=True)
+    """Asked at the begin of each write; what it raises ends the transaction."""
+
+    def guarded(self, guard: Callable[[Connection], None]) -> Database:
+        """The same database for those whose writes `guard` must let pass."""
+        return replace(self, guard=guard)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -44,7 +50,20 @@ class Database:
             FaultError: the disk is full, the file is gone, or the server does not answer.
         """
         with _faults(), self.engine.connect() as connection, connection.begin():
+            if self.guard is not None:
+                self.guard(connection)
             yield connection
+
+    @contextmanager
+    def rehearse(self) -> Iterator[Connection]:
+        """A writing transaction of which nothing stays: to see what an order would come to.
+
+        Raises:
+            FaultError: as for `write`.
+        """
+        with _faults(), self.engine.connect() as connection, connection.begin() as transaction:
+            yield connection
+            transaction.rollback()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -69,7 +88,7 @@ def open_database(url: str) -> Database:
     """
     from cloud.store.migrations import migrate
 
-    engine = create_engine(url)
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))  # a server may have been restarted
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     elif engine.dialect.name == "postgresql":
@@ -89,6 +108,13 @@ def public_url(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
+def server_time(connection: Connection) -> float | None:
+    """Unix seconds by the database's own clock; None where it has none but this machine's."""
+    if connection.dialect.name == "sqlite":
+        return None
+    return float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0.0)
+
+
 def _prepare_sqlite(engine: Engine) -> None:
     """Take transactions out of the driver's hands, which would open them only at the first write."""
 
@@ -106,6 +132,12 @@ def _prepare_sqlite(engine: Engine) -> None:
 def _prepare_postgresql(engine: Engine) -> None:
     """Have writers queue as they do on SQLite, by a lock that ends with the transaction."""
 
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: object) -> None:  # the driver's own connection has no common type
+        with connection.cursor() as cursor:  # a writer that was frozen must not hold back all others
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {BUSY_MS}")
+        connection.commit()
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if not _reads(connection):
@@ -120,7 +152,7 @@ def _reads(connection: Connection) -> bool:
 def _faults() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InternalError) as error:
         raise FaultError(f"the database failed: {error.orig}", hint=_remedy(error)) from error
 
 

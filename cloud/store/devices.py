@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Text, cast, select, update
 
 from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import devices, retired_nodes
@@ -46,6 +48,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Why its key seems to be in two places; empty for none. A new enrolment, with a new key, ends it."""
 
     alarm_at: float | None = None
+    labels: dict[str, str] = {}
+    """What operators call it by; `site` says where it stands."""
+
+
+_LABELS = msgspec.json.Decoder(dict[str, str])
 
 
 class Devices:
@@ -79,6 +86,17 @@ class Devices:
         """Every device by name, or those of one fleet."""
         query = select(devices).order_by(devices.c.id)
         return many(self._connection, query if fleet is None else query.where(devices.c.fleet == fleet), Device)
+
+    def label(self, device: str, labels: Mapping[str, str]) -> None:
+        """Replace what operators call a device by."""
+        self._connection.execute(update(devices).where(devices.c.id == device).values(labels=dict(labels)))
+
+    def labels(self, *, fleet: str) -> dict[str, dict[str, str]]:
+        """Enrolled device of a fleet → what operators call it by, sorted by name."""
+        query = select(devices.c.id, cast(devices.c.labels, Text)).order_by(devices.c.id)
+        here = query.where(devices.c.fleet == fleet, devices.c.state == DeviceState.ENROLLED.value)
+        read = cache(_LABELS.decode)  # thousands of devices say the same
+        return {name: dict(read(labels)) for name, labels in self._connection.execute(here)}
 
     def enrolled(self, *, fleet: str | None = None) -> list[Device]:
         """Those that may talk to us."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, func, select, update
 
+from cloud.store.layouts import chunks_of
 from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import releases, variants
-from shared.bundle import Release, decode_release, digest_of, encode
+from shared.bundle import Release, Variant, decode_release, digest_of, encode
 
 
 class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,11 @@ class Releases:
         self._connection = connection
 
     def add(self, release: Release, *, replaces: str = "") -> ReleaseRow:
-        """Keep a release that is not signed yet."""
+        """Keep a release that is not signed yet.
+
+        A blob is cut once and for all: devices of every release that has it listen to the same topics.
+        """
+        release = msgspec.structs.replace(release, variants=[self._as_cut(variant) for variant in release.variants])
         row = ReleaseRow(
             id=release.id,
             model=release.model,
@@ -60,6 +65,10 @@ class Releases:
             values = columns(variant) | {"release": release.id}
             self._connection.execute(variants.insert().values({k: values[k] for k in variants.c.keys()}))  # noqa: SIM118  a column collection iterates over columns
         return row
+
+    def _as_cut(self, variant: Variant) -> Variant:
+        known = chunks_of(self._connection, variant.digest)
+        return variant if known is None else msgspec.structs.replace(variant, chunks=list(known))
 
     def signed(self, release: Release) -> ReleaseRow:
         """Keep the manifest with its model signatures, before anybody sees it: each signing gives other bytes."""

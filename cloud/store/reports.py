@@ -12,10 +12,11 @@ from sqlalchemy import Connection, select, update
 from cloud.store.events import Events
 from cloud.store.rollouts import Rollouts
 from cloud.store.rows import many
+from cloud.store.shadows import Shadows
 from cloud.store.tables import device_status, drift_reports, telemetry
 from shared.codec import unpack
 from shared.errors import ContractError
-from shared.messages import DriftReport, Record, Stage, Telemetry, UpdateStatus
+from shared.messages import DriftReport, Record, ShadowReport, Stage, Telemetry, UpdateStatus
 from shared.topics import Up
 
 MAX_TEXT = 2_000
@@ -85,6 +86,10 @@ def _keep_update(connection: Connection, device: str, record: Record, at: float)
     Rollouts(connection).record(device, status, at=at)
 
 
+def _keep_shadow(connection: Connection, device: str, record: Record, at: float) -> None:
+    Shadows(connection).add(device, _read(record, ShadowReport), at=at)
+
+
 def _tell(connection: Connection, device: str, status: UpdateStatus, at: float) -> None:
     """Put a step on the timeline; progress within a step is not news."""
     subject = status.release or "signed metadata"  # what a device says of no release is about all of it
@@ -125,6 +130,7 @@ _PROJECTIONS: dict[Up, Callable[[Connection, str, Record, float], None]] = {
     Up.TELEMETRY: _keep_telemetry,
     Up.DRIFT: _keep_drift,
     Up.UPDATE: _keep_update,
+    Up.SHADOW: _keep_shadow,
 }
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import msgspec
-from sqlalchemy import Connection, select, update
+from collections.abc import Iterator, Mapping, Sequence
 
-from cloud.rollout.advance import TERMINAL, Report, Rollout
+import msgspec
+from sqlalchemy import Connection, func, select, update
+
+from cloud.rollout.advance import Report
+from cloud.rollout.state import BAD, TERMINAL, Rollout
 from cloud.store.rows import UnknownError, columns, many, one
-from cloud.store.tables import rollout_devices, rollouts
+from cloud.store.tables import device_status, rollout_devices, rollouts
 from shared.messages import Stage, UpdateStatus
+
+MANY = 500
+"""Names in one statement; SQLite and PostgreSQL bound their number."""
+
+
+_OLDEST = (rollouts.c.created_at, rollouts.c.id)
 
 
 class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,20 +46,64 @@ class Rollouts:
     def add(self, rollout: Rollout) -> None:
         """Keep a new rollout with a row for each of its devices."""
         self._connection.execute(rollouts.insert().values(**columns(rollout)))
-        for index, wave in enumerate(rollout.waves):
-            for device in wave.devices:
-                row = RolloutDevice(rollout=rollout.id, device=device, wave=index)
-                self._connection.execute(rollout_devices.insert().values(**columns(row)))
+        self._place(rollout, known={})
 
-    def save(self, rollout: Rollout) -> None:
-        """Keep the rollout's new state, and when each of its waves was offered."""
-        self._connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**columns(rollout)))
-        offered = (rollout_devices.c.rollout == rollout.id, rollout_devices.c.wave <= rollout.wave)
-        self._connection.execute(
-            update(rollout_devices)
-            .where(*offered, rollout_devices.c.offered_at.is_(None))
-            .values(offered_at=rollout.opened_at)
-        )
+    def save(self, rollout: Rollout, *, before: Rollout | None = None) -> None:
+        """Keep the rollout's new state, and the waves of devices whose place in it is new.
+
+        Args:
+            rollout: as it is now.
+            before: as it is stored; read again if it is not given.
+        """
+        before = before or self.get(rollout.id)
+        changed = {
+            name: value for name, value in columns(rollout).items() if getattr(before, name) != getattr(rollout, name)
+        }
+        self._connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**changed))
+        if before.waves != rollout.waves:
+            query = select(rollout_devices.c.device, rollout_devices.c.wave)
+            rows = self._connection.execute(query.where(rollout_devices.c.rollout == rollout.id))
+            self._place(rollout, known={row.device: row.wave for row in rows})
+
+    def ask(self, rollout: str, devices: Sequence[str], *, at: float) -> None:
+        """Note when devices were asked to let the release serve."""
+        first = rollout_devices.c.offered_at.is_(None)
+        for some in batched(devices, MANY):
+            where = (rollout_devices.c.rollout == rollout, rollout_devices.c.device.in_(some))
+            self._connection.execute(update(rollout_devices).where(*where, first).values(offered_at=at))
+
+    def postpone(self, rollout: str, *, by: float) -> None:
+        """Move the moments of asking on by the seconds of a pause, so that it counts against no deadline."""
+        where = (rollout_devices.c.rollout == rollout, rollout_devices.c.offered_at.is_not(None))
+        later = rollout_devices.c.offered_at + by
+        self._connection.execute(update(rollout_devices).where(*where).values(offered_at=later))
+
+    def _place(self, rollout: Rollout, *, known: Mapping[str, int]) -> None:
+        """Make the rows say in which wave each device is."""
+        places = {device: index for index, wave in enumerate(rollout.waves) for device in wave.devices}
+        fresh = [device for device in places if device not in known]
+        serving = self._serving(rollout.model, rollout.release)
+        rows = [
+            RolloutDevice(
+                rollout=rollout.id,
+                device=device,
+                wave=places[device],
+                stage=Stage.ACTIVE.value if device in serving else "",  # it will not say again what it said before
+            )
+            for device in fresh
+        ]
+        if rows:
+            self._connection.execute(rollout_devices.insert(), [columns(row) for row in rows])
+        for device, wave in known.items():
+            where = (rollout_devices.c.rollout == rollout.id, rollout_devices.c.device == device)
+            if device not in places:
+                self._connection.execute(rollout_devices.delete().where(*where))
+            elif places[device] != wave:
+                self._connection.execute(update(rollout_devices).where(*where).values(wave=places[device]))
+
+    def _serving(self, model: str, release: str) -> set[str]:
+        query = select(device_status.c.device).where(device_status.c.model == model, device_status.c.serving == release)
+        return set(self._connection.scalars(query))
 
     def find(self, rollout: str) -> Rollout | None:
         """The rollout, or None."""
@@ -69,12 +122,13 @@ class Rollouts:
 
     def all(self, *, fleet: str | None = None) -> list[Rollout]:
         """Every rollout, oldest first, or those of one fleet."""
-        query = select(rollouts).order_by(rollouts.c.created_at, rollouts.c.id)
+        query = select(rollouts).order_by(*_OLDEST)
         return many(self._connection, query if fleet is None else query.where(rollouts.c.fleet == fleet), Rollout)
 
-    def open(self) -> list[Rollout]:
-        """Those not yet at a terminal state, oldest first."""
-        return [rollout for rollout in self.all() if rollout.state not in TERMINAL]
+    def open(self) -> list[str]:
+        """Names of those not yet at a terminal state, oldest first."""
+        under_way = rollouts.c.state.not_in([state.value for state in TERMINAL])
+        return list(self._connection.scalars(select(rollouts.c.id).where(under_way).order_by(*_OLDEST)))
 
     def devices(self, rollout: str) -> list[RolloutDevice]:
         """Every device of a rollout by wave and name."""
@@ -82,13 +136,36 @@ class Rollouts:
         ordered = query.order_by(rollout_devices.c.wave, rollout_devices.c.device)
         return many(self._connection, ordered, RolloutDevice)
 
+    def page(self, rollout: str, *, after: str = "", limit: int, bad: bool = False) -> list[RolloutDevice]:
+        """Devices of a rollout whose names come after `after`, by name; only those that failed if `bad`."""
+        query = select(rollout_devices).where(rollout_devices.c.rollout == rollout, rollout_devices.c.device > after)
+        if bad:
+            query = query.where(rollout_devices.c.stage.in_([stage.value for stage in BAD]))
+        return many(self._connection, query.order_by(rollout_devices.c.device).limit(limit), RolloutDevice)
+
+    def place(self, rollout: str, device: str) -> RolloutDevice | None:
+        """One device in a rollout, or None."""
+        where = (rollout_devices.c.rollout == rollout, rollout_devices.c.device == device)
+        return one(self._connection, select(rollout_devices).where(*where), RolloutDevice)
+
     def reports(self, rollout: str) -> dict[str, Report]:
-        """The newest report of each device that has said anything."""
-        rows = self.devices(rollout)
-        return {row.device: Report(stage=Stage(row.stage), reason=row.reason) for row in rows if row.stage}
+        """The newest report of each device that has said anything or was asked."""
+        named = (rollout_devices.c.device, rollout_devices.c.stage, rollout_devices.c.reason)
+        query = select(*named, rollout_devices.c.offered_at).where(rollout_devices.c.rollout == rollout)
+        return {
+            device: Report(stage=Stage(stage) if stage else None, reason=reason, asked_at=asked_at)
+            for device, stage, reason, asked_at in self._connection.execute(query)
+            if stage or asked_at is not None
+        }
+
+    def progress(self, rollout: str) -> dict[tuple[int, Stage], int]:
+        """(Wave, stage) → devices of the wave that said so last."""
+        named = (rollout_devices.c.wave, rollout_devices.c.stage)
+        query = select(*named, func.count()).where(rollout_devices.c.rollout == rollout, rollout_devices.c.stage != "")
+        return {(wave, Stage(stage)): count for wave, stage, count in self._connection.execute(query.group_by(*named))}
 
     def record(self, device: str, status: UpdateStatus, *, at: float) -> None:
-        """Take a device's report into every rollout of that release which asked it."""
+        """Take a device's report into every rollout of that release which has it in a wave."""
         mine = select(rollouts.c.id).where(rollouts.c.release == status.release)
         where = (rollout_devices.c.device == device, rollout_devices.c.rollout.in_(mine))
         values = {"stage": status.stage.value, "reason": status.reason, "at": at}
@@ -96,3 +173,9 @@ class Rollouts:
         if status.stage is Stage.ACTIVE:
             first = rollout_devices.c.active_at.is_(None)
             self._connection.execute(update(rollout_devices).where(*where, first).values(active_at=at))
+
+
+def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Pieces of at most `size`."""
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

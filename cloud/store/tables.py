@@ -16,26 +16,25 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from cloud.store.base import COUNTER, DIGEST, NAME, metadata
+from cloud.store.distribution_tables import distribution
+from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence, shadow_waves
 
-NAME = String(80)
-DIGEST = String(64)
-COUNTER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in its own INTEGER
-
+__all__ = [
+    "distribution",
+    "metadata",
+    "rollout_devices",
+    "rollout_votes",
+    "rollouts",
+    "shadow_evidence",
+    "shadow_waves",
+]
 
 devices = Table(
     "devices",
@@ -55,6 +54,7 @@ devices = Table(
     Column("revoked_at", Double),
     Column("alarm", Text, nullable=False),  # why its key seems to be in two places; empty for none
     Column("alarm_at", Double),
+    Column("labels", JSON, nullable=False, server_default="{}"),  # what operators call it by, e.g. its site
 )
 
 certificates = Table(
@@ -99,6 +99,7 @@ enrolment_tokens = Table(
     Column("used_at", Double),
     Column("used_by", DIGEST, nullable=False),
     Column("key_sha256", DIGEST, nullable=False),  # the only key that may use it; empty for any
+    Column("labels", JSON, nullable=False, server_default="{}"),
 )
 
 api_keys = Table(
@@ -202,39 +203,6 @@ variants = Table(
     Column("precision", String(16), nullable=False),
     Column("runtime", String(32), nullable=False),
     Column("hardware", JSON, nullable=False),
-)
-
-rollouts = Table(
-    "rollouts",
-    metadata,
-    Column("id", NAME, primary_key=True),
-    Column("fleet", NAME, nullable=False),
-    Column("model", NAME, nullable=False),
-    Column("release", ForeignKey("releases.id"), nullable=False),
-    Column("previous", NAME, nullable=False),
-    Column("fallback", NAME, nullable=False),
-    Column("state", String(16), nullable=False, index=True),
-    Column("wave", Integer, nullable=False),
-    Column("opened_at", Double),
-    Column("complete_at", Double),
-    Column("reason", Text, nullable=False),
-    Column("waves", JSON, nullable=False),
-    Column("created_at", Double, nullable=False),
-    Column("finished_at", Double),
-    Index("ix_rollouts_fleet_model", "fleet", "model"),
-)
-
-rollout_devices = Table(
-    "rollout_devices",
-    metadata,
-    Column("rollout", ForeignKey("rollouts.id"), primary_key=True),
-    Column("device", NAME, primary_key=True),
-    Column("wave", Integer, nullable=False),
-    Column("stage", String(16), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("offered_at", Double),
-    Column("active_at", Double),
-    Column("at", Double),
 )
 
 device_status = Table(
@@ -374,4 +342,14 @@ audit = Table(
     Column("previous", DIGEST, nullable=False, unique=True),  # two writers cannot continue the same row
     Column("digest", DIGEST, nullable=False),
     Index("ix_audit_action", "action", "number"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("replica", NAME, nullable=False),
+    Column("incarnation", NAME, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
 )

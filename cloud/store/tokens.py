@@ -27,6 +27,9 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     key_sha256: str = ""
     """The only public key that may use it, named in the same way; empty for any."""
 
+    labels: dict[str, str] = {}
+    """What the device will be called by from its first moment."""
+
 
 class Tokens:
     """Tokens in one transaction."""

@@ -10,11 +10,12 @@ from pathlib import Path
 from random import Random
 
 from edge.update.course import MAX_REASON, Course, Report, reason_of
-from edge.update.download import Download, Patience, Progress
+from edge.update.download import Progress
+from edge.update.fetch import fetch
 from edge.update.journal import Entry, Journal, opened
 from edge.update.machine import Event
 from edge.update.neighbours import Neighbours
-from edge.update.partial import PartialFile
+from edge.update.pace import Patience
 from edge.update.preflight import HeldError, Preflight
 from edge.update.serving import Serving
 from edge.update.slots import Slots
@@ -23,6 +24,7 @@ from shared.bundle import Challenge, Release, Variant
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import ContractError, FaultError, HinterlandError, TrustError
+from shared.faultpoints import here
 from shared.ids import DeviceId
 from shared.messages import Stage
 from shared.trust import SlotFact
@@ -76,6 +78,7 @@ class Attempt:
         model: str,
         release: Release,
         challenge: Challenge | None = None,
+        alone: bool = False,
     ) -> None:
         """Take a proven manifest.
 
@@ -84,11 +87,13 @@ class Attempt:
             model: line for which the release is desired.
             release: what is to run.
             challenge: the terms of running beside what serves; None to serve.
+            alone: nothing serves beside which it could run.
         """
         self._parts = parts
         self._model = model
         self._release = release
         self._challenge = challenge
+        self._alone = alone
         self._slots = Slots(parts.models, model)
         self._swapped = False
         self._abandoned: Event | None = None
@@ -124,10 +129,9 @@ class Attempt:
         if self._fetching is not None:
             self._fetching.cancel()
 
-    @property
-    def release(self) -> str:
-        """What it is about."""
-        return self._release.id
+    def is_wanted(self, *, desired: str, challenger: str) -> bool:
+        """Whether the signers still want it here; what was only to run beside must not come to serve by itself."""
+        return self._release.id == desired or (self._challenge is not None and self._release.id == challenger)
 
     async def promote(self) -> Stage:
         """From SHADOW: try and commit what lies in the idle slot; return where it ended."""
@@ -158,13 +162,16 @@ class Attempt:
             await self._go(Event.STAGED, slot=self._slots.idle())
             return self._slots.idle(), fact
         file = await self._fetched(variant)
+        self._course.received = variant.size
         await self._go(Event.PROVEN)
         slot, fact = await self._stage(file, variant)
         await self._go(Event.STAGED, slot=slot)
         return slot, fact
 
     async def _fetched(self, variant: Variant) -> Path:
-        self._fetching = asyncio.create_task(self._fetch(variant), name=f"fetch-{self._release.id}")
+        self._fetching = asyncio.create_task(
+            fetch(self._parts, self._slots, variant, self._progress), name=f"fetch-{self._release.id}"
+        )
         try:
             return await self._fetching
         except asyncio.CancelledError:
@@ -185,28 +192,6 @@ class Attempt:
         except HinterlandError:
             return None
 
-    async def _fetch(self, variant: Variant) -> Path:
-        path = await asyncio.to_thread(self._slots.incoming, variant)
-        partial = await asyncio.to_thread(PartialFile, path, variant)
-        try:
-            await self._seed(partial)
-            if self._parts.neighbours is not None:
-                await self._parts.neighbours.fetch(partial)
-            self._received = partial.received
-            download = Download(
-                self._parts.bus,
-                partial,
-                device=self._parts.device,
-                clock=self._parts.clock,
-                random=self._parts.random,
-                patience=self._parts.patience,
-            )
-            await download.run(self._progress)
-            self._received = partial.received
-            return await asyncio.to_thread(partial.finish)
-        finally:
-            partial.close()
-
     async def _stage(self, file: Path, variant: Variant) -> tuple[str, SlotFact]:
         keys = await self._parts.trust.model_keys()
         stage = self._slots.stage  # the digest is proven: `PartialFile.finish` took it as the bytes came
@@ -214,38 +199,26 @@ class Attempt:
             stage, file, release=self._release, variant=variant, keys=keys, digest=variant.digest
         )
 
-    async def _seed(self, partial: PartialFile) -> None:
-        active = self._slots.active()
-        if active is None or not partial.missing:
-            return
-        try:
-            keys = await self._parts.trust.model_keys()
-            fact = await asyncio.to_thread(
-                self._slots.inspect, active, keys=keys
-            )  # each chunk is proven as it is copied
-            copied = await asyncio.to_thread(partial.seed, fact)
-        except (TrustError, OSError) as error:
-            log.info("nothing copied from slot %s: %s", active, error)
-        else:
-            log.info("%d chunks copied from slot %s", copied, active)
-
     async def _progress(self, progress: Progress) -> None:
-        self._received = progress.received
+        self._course.received = progress.received
         await self._course.say(reason=progress.reason[:MAX_REASON])
 
     async def _shadow(self, fact: SlotFact, terms: Challenge) -> None:
-        alone = self._slots.active() is None
         trials = self._course.entry.trials + 1
-        await self._go(Event.SHADOWED, trials=trials, challenge=terms, reason=ALONE if alone else "")
-        if not alone:
+        await self._go(Event.SHADOWED, trials=trials, challenge=terms, reason=ALONE if self._alone else "")
+        if not self._alone:
             await self._parts.serving.challenge(self._model, fact.release, fact.variant, fact.path, terms)
+            here("update.shadowed")
 
     async def _try(self, slot: str, fact: SlotFact) -> None:
         await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
         self._swapped = True
+        here("update.activated")
         # the mark before the pointer: a power cut between them forgets the new release, never that it ran
         await self._parts.trust.remember(fact.release)
+        here("update.remembered")
         await asyncio.to_thread(self._slots.commit, slot)
+        here("update.committed")
         await self._course.finish(Event.COMMITTED, failures=0, trials=0, reason="")
         with suppress(FaultError):  # the old bytes wait for the next staging, then
             await asyncio.to_thread(self._slots.tidy)
@@ -296,11 +269,3 @@ class Attempt:
         if self._abandoned:
             raise AbandonedError(self._why)
         await self._course.go(event, **facts)
-
-    @property
-    def _received(self) -> int:
-        return self._course.received
-
-    @_received.setter
-    def _received(self, count: int) -> None:
-        self._course.received = count

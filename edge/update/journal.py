@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import msgspec
 
 from shared.bundle import Challenge
 from shared.durable import read_if_present, write_atomic
+from shared.faultpoints import here
 from shared.messages import Stage
 
 
@@ -71,6 +73,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._entries = _read(path)
+        self._lock = threading.Lock()  # model lines are updated side by side, each write in a thread of its own
 
     def entry(self, model: str) -> Entry | None:
         """The model's current step."""
@@ -86,13 +89,16 @@ class Journal:
         Raises:
             FaultError: the disk does not take it; the announced effect must not happen.
         """
-        entries = {**self._entries, model: entry}
-        write_atomic(self._path, msgspec.json.encode(entries, order="sorted"))
-        self._entries = entries
+        with self._lock:
+            entries = {**self._entries, model: entry}
+            write_atomic(self._path, msgspec.json.encode(entries, order="sorted"))
+            self._entries = entries
+        here(f"journalled.{entry.stage}")
 
     def hold(self, model: str, entry: Entry) -> None:
         """Replace a model's step until the next start: what has happened has happened, though the disk took no note."""
-        self._entries = {**self._entries, model: entry}
+        with self._lock:
+            self._entries = {**self._entries, model: entry}
 
 
 def _read(path: Path) -> dict[str, Entry]:

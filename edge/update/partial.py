@@ -36,7 +36,7 @@ class PartialFile:
         self._offsets = [0, *accumulate(chunk.size for chunk in variant.chunks)][:-1]
         self._missing = set(range(len(variant.chunks)))
         self._whole, self._hashed = hashlib.sha256(), 0
-        self._unsynced = 0
+        self._unsynced = self._received = 0
         self._file = -1
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -52,9 +52,18 @@ class PartialFile:
         return sorted(self._missing)
 
     @property
+    def complete(self) -> bool:
+        """Whether nothing is lacking."""
+        return not self._missing
+
+    def lacks(self, index: int) -> bool:
+        """Whether chunk `index` is still lacking."""
+        return index in self._missing
+
+    @property
     def received(self) -> int:
         """Bytes that are proven and written."""
-        return self.variant.size - sum(self.variant.chunks[index].size for index in self._missing)
+        return self._received
 
     @property
     def closed(self) -> bool:
@@ -80,8 +89,7 @@ class PartialFile:
         try:
             _write_all(self._file, data, self._offsets[index])
             self._keep(len(data))
-            self._missing.discard(index)
-            self._grow(index, data)
+            self._have(index, data)
         except OSError as error:
             raise self._fault(error) from error
         return True
@@ -108,7 +116,7 @@ class PartialFile:
 
         Raises:
             TrustError: the chunks are right but the whole is not: the manifest contradicts itself; the file is removed.
-            FaultError: the disk failed.
+            FaultError: the disk failed, or altered what it was given; then the file is removed, too.
         """
         try:
             os.fsync(self._file)
@@ -117,9 +125,20 @@ class PartialFile:
         finally:
             self.close()
         if self._whole.hexdigest() != self.variant.digest:
+            intact = self._intact()
             self.path.unlink(missing_ok=True)
+            if not intact:  # what was proven as it came was read back otherwise: that is no word about the signers
+                raise FaultError(f"the disk gave {self.variant.name} back altered", hint="Check the disk.")
             raise TrustError(f"{self.variant.name} as a whole is not what was signed, though each chunk is")
         return self.path
+
+    def _intact(self) -> bool:
+        """Whether every chunk lies on the disk as it came."""
+        try:
+            with self.path.open("rb") as file:
+                return all(sha256(file.read(chunk.size)) == chunk.digest for chunk in self.variant.chunks)
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Give the file back; what it holds stays for the next attempt."""
@@ -138,8 +157,12 @@ class PartialFile:
             if not data:
                 break  # the end of the file
             if len(data) == chunk.size and sha256(data) == chunk.digest:
-                self._missing.discard(index)
-                self._grow(index, data)
+                self._have(index, data)
+
+    def _have(self, index: int, data: bytes) -> None:
+        self._grow(index, data)
+        self._received += len(data)
+        self._missing.discard(index)  # last: who sees that nothing is lacking finishes the file, from another thread
 
     def _grow(self, index: int, data: bytes) -> None:
         """Take chunk `index` into the digest of the whole if it is next, and those behind it that came earlier."""

@@ -63,7 +63,8 @@ class Reconciler:
 
     async def resume(self) -> None:
         """Serve what is committed; once, before the first turn, with or without a link."""
-        for model in await asyncio.to_thread(Slots.models, self._parts.models):
+        held = await asyncio.to_thread(Slots.models, self._parts.models)
+        for model in sorted({*held, *self._parts.journal.models()}):  # a step may be journalled before there is a slot
             try:
                 self.active[model] = await Resumption(self._parts, model).run()
             except HinterlandError as error:
@@ -108,8 +109,8 @@ class Reconciler:
             self._proven, self._silent = self._parts.clock.monotonic(), False
             await self._complain("")
             for model, attempt in self._attempts.items():
-                challenge = self._desired.challengers.get(model)
-                if attempt.release not in (self._desired.releases.get(model), challenge and challenge.release):
+                desired, challenge = self._desired.releases.get(model, ""), self._desired.challengers.get(model)
+                if not attempt.is_wanted(desired=desired, challenger=challenge.release if challenge else ""):
                     attempt.abandon(Event.WITHDRAWN, "no longer desired")
 
     async def pursue(self) -> None:
@@ -136,18 +137,19 @@ class Reconciler:
                 continue
             self._tasks.pop(model, None)
             if move is not Move.REST or self._news(model):
-                step = self._take(model, move, situation)
+                # the terms as they are now: a step begins later, perhaps in the middle of a look, which knows none
+                step = self._take(model, move, situation, self._desired.challengers.get(model))
                 self._tasks[model] = asyncio.create_task(step, name=f"update-{model}")
 
-    async def _take(self, model: str, move: Move, situation: Situation) -> None:
+    async def _take(self, model: str, move: Move, situation: Situation, terms: Challenge | None) -> None:
         """One step of one model line; a defect of ours in it must not end the agent."""
         try:
-            await self._act(model, move, situation)
+            await self._act(model, move, situation, terms)
         except Exception:
             log.exception("%s of %s failed", move, model)
             self._ended[model] = self._parts.clock.monotonic()
 
-    async def _act(self, model: str, move: Move, situation: Situation) -> None:
+    async def _act(self, model: str, move: Move, situation: Situation, terms: Challenge | None) -> None:
         match move:
             case Move.RELAPSE:
                 log.error("%s is rolled back: %s", situation.active, situation.ailing)
@@ -155,7 +157,7 @@ class Reconciler:
             case Move.ATTEMPT | Move.PROMOTE:
                 await self._attempt(model, situation.desired, promoted=move is Move.PROMOTE)
             case Move.CHALLENGE:
-                await self._attempt(model, situation.challenger, challenge=self._desired.challengers.get(model))
+                await self._attempt(model, situation.challenger, challenge=terms)
             case Move.REST:
                 await self._tend(model)
             case _:
@@ -181,7 +183,8 @@ class Reconciler:
         proven = await self._manifest(model, release)
         if proven is None:
             return
-        attempt = Attempt(self._parts, model=model, release=proven, challenge=challenge)
+        alone = not self.active.get(model)
+        attempt = Attempt(self._parts, model=model, release=proven, challenge=challenge, alone=alone)
         self._attempts[model] = attempt
         try:
             stage = await (attempt.promote() if promoted else attempt.run())

@@ -15,6 +15,7 @@ from edge.update.machine import TERMINAL, Event, step
 from edge.update.plan import MAX_TRIALS, left_alone
 from edge.update.slots import Slots
 from shared.errors import FaultError, HinterlandError, TrustError
+from shared.faultpoints import here
 from shared.messages import Stage, UpdateStatus
 from shared.trust import SlotFact
 
@@ -86,11 +87,13 @@ class Resumption:
         if starts >= MAX_STARTS:
             raise BootLoopError(f"{fact.release.id} ended the agent {starts} times while it was loaded")
         await self._note_starts(field, starts + 1)
+        here("start.loading")
         try:
             await self._parts.serving.activate(self._model, fact.release, fact.variant, fact.path)
         except TrustError:  # the bytes were altered: they ended nothing, and were never loaded
             await self._note_starts(field, starts)
             raise
+        here("start.served")
         await self._note_starts(field, 0)
         return fact
 
@@ -106,6 +109,8 @@ class Resumption:
             return
         if entry.stage is Stage.ACTIVE and entry.slot in self._bad:
             await self._relapse(entry, stranded=chosen is None)
+        elif entry.stage is Stage.ACTIVE and chosen is not None and chosen.slot == pointer != entry.slot:
+            await self._displaced(entry)
         elif entry.stage is Stage.ROLLED_BACK and entry.slot == pointer and chosen is None:
             await self._strand(entry)
         elif entry.stage is Stage.SHADOW:
@@ -123,6 +128,12 @@ class Resumption:
         await self._write(relapsed)
         if stranded:
             await self._strand(relapsed)
+
+    async def _displaced(self, entry: Entry) -> None:
+        """It was rolled back, and the disk did not take the note: the pointer knows better."""
+        reason = f"slot {entry.slot} gave way to the other one"
+        stage = step(entry.stage, Event.RELAPSED)
+        await self._write(msgspec.structs.replace(entry, stage=stage, reason=reason, trials=entry.trials + 1))
 
     async def _strand(self, entry: Entry) -> None:
         """Safe mode."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from shared.bundle import Release, Variant
@@ -112,7 +113,13 @@ class Slots:
         Raises:
             FaultError: the disk failed; the pointer is as it was.
         """
-        write_atomic(self._pointer, slot.encode())
+        before = self.active()
+        try:
+            write_atomic(self._pointer, slot.encode())
+        except FaultError:
+            if self.active() != before:  # renamed, and its directory not synced: nobody knows what a power cut leaves
+                self._point_back(before)
+            raise
 
     def tidy(self) -> None:
         """Free what staging has put out; after a crash in between, the next staging does it.
@@ -124,6 +131,14 @@ class Slots:
             _remove(self._outgoing)
         except OSError as error:
             raise _fault(self._outgoing, error) from error
+
+    def _point_back(self, slot: str | None) -> None:
+        with suppress(FaultError, OSError):
+            if slot is None:
+                self._pointer.unlink(missing_ok=True)
+                sync_directory(self._directory)
+            else:
+                write_atomic(self._pointer, slot.encode())
 
     def _put_out(self, slot: Path) -> None:
         _remove(self._outgoing)

@@ -1,24 +1,21 @@
-"""Model lines, releases, and their way to the devices."""
+"""Model lines and releases."""
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fleet import tables
+from fleet.documents import read_document
 from fleet.session import Json, Why, connected, one_line, print_json, show
-from shared.api import RolloutRequest
 from shared.attested import Attested
 from shared.errors import RefusedError
 
 models_app = typer.Typer(help="Model lines: what is trained, judged and rolled out, and how.")
 releases_app = typer.Typer(help="Releases, and what is attested of them.")
-rollouts_app = typer.Typer(help="Rollouts.")
 
 
 @models_app.callback(invoke_without_command=True)
@@ -92,45 +89,3 @@ def _export(found: Sequence[Attested], folder: Path) -> None:
         raise RefusedError(
             f"{folder} cannot be written: {error.strerror}", hint="Name a folder of yours with --export."
         ) from error
-
-
-@rollouts_app.callback(invoke_without_command=True)
-def rollouts(context: typer.Context, as_json: Json = False) -> None:
-    """List rollouts."""
-    if context.invoked_subcommand is not None:
-        return
-    with connected(context) as client:
-        found = client.rollouts()
-        show(found, tables.rollouts(found), as_json=as_json)
-
-
-@rollouts_app.command(epilog="Example: hinterland rollouts start activity-2 --fleet wards --canary watch-1")
-def start(
-    context: typer.Context,
-    release: Annotated[str, typer.Argument(help="What to bring.")],
-    fleet: Annotated[str, typer.Option(help="Where; the coordinator's first fleet when left out.")] = "",
-    canary: Annotated[list[str] | None, typer.Option(help="A device of the first wave; may be repeated.")] = None,
-    reason: Annotated[str, typer.Option(help="For the audit log.")] = "",
-) -> None:
-    """Bring a release to a fleet, canaries first."""
-    with connected(context) as client:
-        request = RolloutRequest(release=release, fleet=fleet, canaries=canary or None, reason=reason)
-        typer.echo(f"{client.start_rollout(request).id} is under way.")
-
-
-def read_document(file: Path) -> dict[str, Any]:
-    """A TOML or JSON document with a name.
-
-    Raises:
-        RefusedError: it cannot be read, or has no name.
-    """
-    try:
-        text = file.read_text()
-        document = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RefusedError(
-            f"{file} cannot be read: {error}", hint="Give a TOML file, or JSON in a .json file."
-        ) from error
-    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
-        raise RefusedError(f"{file} names no model line", hint='Begin it with `name = "…"`.')
-    return document

@@ -1,7 +1,8 @@
 """The bus without a network: a broker in this process, with a switch for each fault a real one can have.
 
 It mirrors mosquitto where that matters: a forbidden subscription is granted and then stays silent, a forbidden
-publication is accepted and dropped, and a session that ends takes its subscriptions and its queue with it.
+publication is accepted and dropped, and a session that ends takes its subscriptions and its queue with it. Of those
+who share a subscription each has its turn, whether it may read the message or not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import suppress
 from shared.bus import Delivery, Handler
 from shared.bus.lanes import Counts, Lane, Lanes
 from shared.errors import TransportError
-from shared.topics import matches
+from shared.topics import matches, split_share
 
 Allow = Callable[[str, str, str], bool]
 """(identity, `read` or `write`, topic) → whether it may."""
@@ -35,6 +36,7 @@ class MemoryBroker:
         self.up = True
         self._online: dict[str, MemoryBus] = {}
         self._cut: set[str] = set()
+        self._turns: dict[str, int] = {}
         self._changed = asyncio.Event()
 
     def bus(self, identity: str) -> MemoryBus:
@@ -87,16 +89,25 @@ class MemoryBroker:
             self.retained[topic] = payload
         elif retain:
             self.retained.pop(topic, None)
+        sharing: dict[str, list[tuple[MemoryBus, Lane]]] = {}
         for bus in list(self._online.values()):
             for lane in bus._lanes.open():
-                self._route(bus, lane, Delivery(topic, payload))
+                group, topic_filter = split_share(lane.topic_filter)
+                if not group:
+                    self._route(bus, lane, Delivery(topic, payload))
+                elif matches(topic_filter, topic):
+                    sharing.setdefault(lane.topic_filter, []).append((bus, lane))
+        for name, members in sharing.items():
+            turn = self._turns[name] = self._turns.get(name, -1) + 1
+            self._route(*members[turn % len(members)], Delivery(topic, payload))
 
     def _subscribed(self, bus: MemoryBus, lane: Lane) -> None:
         for topic, payload in list(self.retained.items()):
             self._route(bus, lane, Delivery(topic, payload, retained=True))
 
     def _route(self, bus: MemoryBus, lane: Lane, delivery: Delivery) -> None:
-        if matches(lane.topic_filter, delivery.topic) and self.allow(bus.identity, "read", delivery.topic):
+        _, topic_filter = split_share(lane.topic_filter)
+        if matches(topic_filter, delivery.topic) and self.allow(bus.identity, "read", delivery.topic):
             for arriving in self.on_the_way(bus.identity, delivery):
                 bus._arrive(lane, arriving)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shared.errors import HinterlandError
 from simulations.bootstrap import debian, environment
+from simulations.bootstrap.machine import is_root
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +18,9 @@ BROKER = {"mosquitto": ["mosquitto"]}
 TOKEN = {"softhsm2": ["softhsm2-util"]}
 """A PKCS#11 token without hardware, for the tests of keys that live on one."""
 
+FAULTS = {"strace": ["strace"], "xfsprogs": ["mkfs.xfs"], "e2fsprogs": ["mkfs.ext4", "e2fsck"]}
+"""What the fault suite breaks processes and disks with; without root it could not mount a disk anyway."""
+
 CLIENTS = {"mosquitto-clients": ["mosquitto_pub", "mosquitto_sub"]}
 """What benchmarks compare with; `--bench` asks for them."""
 
@@ -24,7 +28,7 @@ CLIENTS = {"mosquitto-clients": ["mosquitto_pub", "mosquitto_sub"]}
 def main(arguments: list[str]) -> int:
     """Set up what is missing; return the exit status."""
     started = time.monotonic()
-    system = BROKER | TOKEN | CLIENTS if "--bench" in arguments else BROKER | TOKEN
+    system = BROKER | TOKEN | (FAULTS if is_root() else {}) | (CLIENTS if "--bench" in arguments else {})
     try:
         changed = environment.ensure(ROOT)
         for package, commands in system.items():

@@ -69,7 +69,7 @@ def accuracy(report: LoopReport) -> str:
     _mark_releases(axes, report)
     axes.set(ylim=(0, 1.05), xlabel="seconds", ylabel="accuracy on labelled live windows")
     _legend_above(axes)
-    return _svg(figure)
+    return svg(figure)
 
 
 def rounds(report: LoopReport) -> str:
@@ -86,7 +86,7 @@ def rounds(report: LoopReport) -> str:
     right.set(xlabel="round", ylabel="training loss", ylim=(0, None))
     if by_run:
         left.legend(loc="lower right", fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def drift(report: LoopReport) -> str:
@@ -112,7 +112,7 @@ def drift(report: LoopReport) -> str:
     _mark_releases(axes, report)
     axes.set(xlabel="seconds", ylabel="drift score (PSI)", ylim=(0, None))
     _legend_above(axes)
-    return _svg(figure)
+    return svg(figure)
 
 
 def rollout(report: LoopReport) -> str:
@@ -137,7 +137,7 @@ def rollout(report: LoopReport) -> str:
         if stage in seen:
             axes.scatter([], [], color=colour, s=26, label=stage)
     _legend_above(axes)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _canvas(*, height: float) -> tuple[Any, Any]:
@@ -209,7 +209,8 @@ def _main_model(report: LoopReport) -> str:
     return report.runs[0].task if report.runs else ""
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
+    """The figure as text, and closed."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)

@@ -243,7 +243,7 @@ def _conclude(story: Story) -> LoopReport:
         devices=client.devices(),
         runs=[client.run(run.id) for run in client.runs()],
         releases=client.releases(),
-        rollouts=client.rollouts(),
+        rollouts=[client.rollout(way.id) for way in client.rollouts()],
         drift=client.drift(),
         telemetry=client.telemetry(),
         events=client.events(limit=5000),
@@ -298,8 +298,8 @@ def _follow_rollout(story: Story, release: str, *names: str) -> None:
         for way in ways:
             if way.state in ("halted", "superseded"):
                 raise FaultError(f"the rollout of {release} was {way.state}: {way.reason}")
-        devices = [device for way in ways for device in way.devices]
-        bar.update(sum(device.active_at is not None for device in devices), len(devices) or None)
+        waves = [wave for way in ways for wave in way.progress]
+        bar.update(sum(wave.active for wave in waves), sum(wave.devices for wave in waves) or None)
         return bool(ways) and all(way.state == "done" for way in ways)
 
     with story.narrator.stage(f"rollout of {release}: canary, then the rest") as bar:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.durable import write_atomic
@@ -46,6 +46,8 @@ class AgentSpec:
     pipelines: Sequence[Replay | Video]
     telemetry_s: float
     drift_inputs: int
+    inference: Mapping[str, float] = field(default_factory=dict)
+    """What models may take, in the words of `edge.settings.InferenceSettings`."""
 
 
 def write_settings(spec: AgentSpec, *, token: str) -> Path:
@@ -69,6 +71,7 @@ def _render(spec: AgentSpec, token_file: Path) -> str:
         _table("[agent]", state=str(spec.state), token_file=str(token_file)),
         _table("[reporting]", telemetry_s=spec.telemetry_s, drift_inputs=spec.drift_inputs),
         _table("[update]", check_s=0.5),
+        *([_table("[inference]", **spec.inference)] if spec.inference else []),
         *([] if spec.data is None else [_table("[training]", enabled=True, data=str(spec.data))]),
     ]
     return "\n".join([*tables, *map(_pipeline, spec.pipelines)])

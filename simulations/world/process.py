@@ -18,8 +18,17 @@ STOP_GRACE_S = 5.0
 class Process:
     """A named child whose output goes to `<logs>/<name>.log`."""
 
-    def __init__(self, name: str, argv: Sequence[str], *, logs: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        logs: Path,
+        env: Mapping[str, str] | None = None,
+        grace_s: float = STOP_GRACE_S,
+    ) -> None:
         self.name = name
+        self._grace_s = grace_s
         self._argv = list(argv)
         self._log = logs / f"{name}.log"
         self._env = {**os.environ, **(env or {})}
@@ -75,7 +84,7 @@ class Process:
             return
         self.ask_to_stop()
         try:
-            self._child.wait(STOP_GRACE_S)
+            self._child.wait(self._grace_s)
         except subprocess.TimeoutExpired:
             self.kill()
 

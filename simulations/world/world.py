@@ -96,6 +96,17 @@ class World:
         self.agents[spec.device], self.specs[spec.device] = agent, spec
         self._record()
 
+    def start_host(self, process: Process) -> None:
+        """Start a process that holds several agents; it is watched and ended like one of them."""
+        process.start()
+        self.agents[process.name] = process
+        self._record()
+
+    @property
+    def coordinator_pid(self) -> int | None:
+        """Process id of the coordinator while it runs."""
+        return self._servers[-1].pid if self._servers else None
+
     def check(self) -> None:
         """Notice a process that ended by itself.
 

@@ -5,15 +5,21 @@ import shlex
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 import pytest
 import typer
+import yaml
 
+from cloud.devices.labels import check_labels
 from cloud.models.line import line_from
+from cloud.rollout.document import spec_from
 from cloud.settings import make_settings
 from edge.settings import Settings
+from fleet.commands.apply import KINDS
+from fleet.plain_yaml import PlainLoader
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -84,6 +90,22 @@ def test_model_lines_parse_as_they_are_shown() -> None:
     assert shown
     for text in shown:
         line_from(tomllib.loads(text))
+
+
+def shown_documents() -> list[dict[str, Any]]:
+    texts = [text for path in DOCUMENTS for text in blocks(path, "yaml") if "kind: " in text]
+    return [document for text in texts for document in yaml.load_all(text, PlainLoader)]
+
+
+def test_documents_that_operators_apply_parse_as_they_are_shown() -> None:
+    shown = shown_documents()
+    assert {document["kind"] for document in shown} >= {"rollout", "device"}
+    assert {document["kind"] for document in shown} <= KINDS.keys()
+    for document in shown:
+        if document["kind"] == "rollout":
+            spec_from(document)
+        if document["kind"] == "device":
+            check_labels(document["labels"])
 
 
 SCRIPTS = {

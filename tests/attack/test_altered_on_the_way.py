@@ -37,15 +37,16 @@ def flip(payload: bytes) -> bytes:
 
 
 def altering(ending: str, *, copies: int):
-    """Flip one byte in the first `copies` of each message whose topic ends so."""
+    """Flip one byte in the first `copies` of each message whose topic ends so, in whatever form it comes."""
     left = {}
 
     def on_the_way(receiver: str, delivery: Delivery) -> list[Delivery]:
         if receiver != DEVICE or not delivery.payload or not delivery.topic.endswith(ending):
             return [delivery]
-        if left.setdefault(delivery.topic, copies) <= 0:
+        name = delivery.topic.rpartition("/")[2]
+        if left.setdefault(name, copies) <= 0:
             return [delivery]
-        left[delivery.topic] -= 1
+        left[name] -= 1
         return [Delivery(delivery.topic, flip(delivery.payload), delivery.retained)]
 
     return on_the_way

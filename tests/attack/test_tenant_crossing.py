@@ -70,6 +70,9 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/devices/{device}"): Call("/devices/secret-1"),
     ("GET", "/v1/devices/{device}/why"): Call("/devices/secret-1/why"),
     ("POST", "/v1/devices/{device}/revoke"): Call("/devices/secret-1/revoke", "operator", {"reason": "x"}),
+    ("GET", "/v1/fleets"): Call("/fleets", shared=True),
+    ("GET", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution"),
+    ("PUT", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution", "operator", {"rate_mib_s": 2.0}),
     ("GET", "/v1/models"): Call("/models", shared=True),
     ("GET", "/v1/models/{name}"): Call("/models/street", shared=True),
     ("PUT", "/v1/models/{name}"): Call("/models/street", "release-manager", LINE | {"rounds": 9}, fleet="*"),
@@ -94,8 +97,25 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/releases/{release}/approve"): Call("/releases/street-1/approve", "release-manager", verdict, "*"),
     ("POST", "/v1/releases/{release}/reject"): Call("/releases/street-1/reject", "release-manager", verdict, "*"),
     ("POST", "/v1/rollouts"): Call("/rollouts", "operator", {"release": "street-1", "fleet": "lab"}, status=201),
+    ("POST", "/v1/rollouts/apply"): Call(
+        "/rollouts/apply?dry_run=true", "operator", {"release": "street-1", "fleet": "lab", "kind": "rollout"}
+    ),
+    ("POST", "/v1/rollouts/{rollout}/pause"): Call("/rollouts/street-1-lab/pause", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/resume"): Call("/rollouts/street-1-lab/resume", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/abort"): Call("/rollouts/street-1-lab/abort", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/rollback"): Call("/rollouts/street-1-lab/rollback", "operator", {"reason": "r"}),
+    ("POST", "/v1/rollouts/{rollout}/approve"): Call(
+        "/rollouts/street-1-lab/approve", "release-manager", {"digest": "0" * 64}, fleet="*", status=409
+    ),
+    ("POST", "/v1/rollouts/{rollout}/reject"): Call(
+        "/rollouts/street-1-lab/reject", "release-manager", {"digest": "0" * 64}, fleet="*", status=409
+    ),
+    ("PUT", "/v1/devices/{device}/labels"): Call(
+        "/devices/secret-1/labels", "operator", {"labels": {"site": "hamburg"}}
+    ),
     ("GET", "/v1/rollouts"): Call("/rollouts", shared=True),
     ("GET", "/v1/rollouts/{rollout}"): Call("/rollouts/street-1-lab"),
+    ("GET", "/v1/rollouts/{rollout}/devices"): Call("/rollouts/street-1-lab/devices"),
     ("GET", "/v1/drift"): Call("/drift", shared=True),
     ("GET", "/v1/telemetry/summary"): Call("/telemetry/summary", shared=True),
     ("GET", "/v1/events"): Call("/events", shared=True),

@@ -19,13 +19,14 @@ BOOT, NEXT_BOOT = "0" * 16, "1" * 16
 BODY = pack(Telemetry(pipeline="p", model="m", release="m-1", since=0, until=1, processed=1, errors=0))
 
 
-@pytest.fixture(params=["memory", "sql"])
+@pytest.fixture(params=["memory", "sql", pytest.param("postgresql", marks=pytest.mark.system)])
 def inbox(request, tmp_path):
     if request.param == "memory":
         memory = MemoryInbox()
         yield memory, lambda: sum(len(held) for held in memory.records.values())
         return
-    database = open_database(sqlite_url(tmp_path / "db.sqlite"))
+    server = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    database = open_database(server.database() if server else sqlite_url(tmp_path / "db.sqlite"))
 
     def stored() -> int:
         with database.read() as connection:

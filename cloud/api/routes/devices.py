@@ -12,7 +12,8 @@ from cloud.api.services import Parts, Reason, Viewer, allow
 from cloud.api.sight import Sight
 from cloud.api.views.devices import device_view, device_views
 from cloud.api.views.lineage import lineage
-from shared.api import Device, Lineage, Revocation
+from cloud.devices.labels import label_device
+from shared.api import Device, Labels, Lineage, Revocation
 
 router = Routes(prefix="/devices", tags=["devices"])
 
@@ -38,6 +39,27 @@ def why(parts: Parts, by: Viewer, device: str) -> Answer[Lineage]:
     with parts.database.read() as connection:
         sight = Sight(connection, parts, by)
         return reply(sight.lineage(lineage(connection, sight.device(device).id)))
+
+
+@router.put("/{device}/labels")
+def label(
+    parts: Parts,
+    by: Annotated[Principal, allow(Action.ROLL_OUT)],
+    device: str,
+    reason: Reason,
+    request: Annotated[Labels, Depends(body(Labels))],
+    *,
+    dry_run: bool = False,
+) -> Answer[Device]:
+    """Replace what operators call a device by; rollouts under way that mean it now take it in."""
+    with parts.database.rehearse() if dry_run else parts.database.write() as connection:
+        sight = Sight(connection, parts, by)
+        sight.require(Action.ROLL_OUT, {sight.device(device).fleet})
+        label_device(connection, device, request.labels, by=by.actor, reason=reason, at=parts.clock.now())
+        view = device_view(connection, device)
+    if not dry_run:
+        parts.wake()
+    return reply(view)
 
 
 @router.post("/{device}/revoke")

@@ -39,12 +39,15 @@ def put_line(
     name: str,
     reason: Reason,
     document: Annotated[dict[str, Any], Depends(body(dict[str, Any]))],
+    *,
+    dry_run: bool = False,
 ) -> Answer[Line]:
-    """Create or replace a model line."""
+    """Create or replace a model line; or say what it would be."""
     parts.gate.require(by, Action.CHANGE_LINE)
-    with parts.database.write() as connection:
+    with parts.database.rehearse() if dry_run else parts.database.write() as connection:
         row = apply_line(connection, name, document, at=parts.clock.now(), by=by.actor, reason=reason)
-    parts.wake()
+    if not dry_run:
+        parts.wake()
     return reply(_view(row))
 
 

@@ -8,9 +8,10 @@ from sqlalchemy import Connection
 
 from cloud.api.views.devices import device_view
 from cloud.api.views.releases import release_view
+from cloud.api.views.rollouts import gate_views
 from cloud.api.views.runs import run_view
 from cloud.api.views.telemetry import latency
-from cloud.rollout.advance import Rollout
+from cloud.rollout.state import Rollout
 from cloud.store.attestations import Attestations
 from cloud.store.drift import DriftStore
 from cloud.store.releases import ReleaseRow, Releases
@@ -47,6 +48,7 @@ def _model(connection: Connection, device: str, status: DeviceModel) -> ModelLin
         cohort=sorted({name for found in (run.rounds if run else []) for name in found.cohort}),
         rollout=rollout.id if rollout else "",
         rollout_state=rollout.state.value if rollout else "",
+        gates=gate_views(rollout.proofs.get(str(place.wave), ())) if rollout and place else [],
         wave=place.wave if place else None,
         offered_at=place.offered_at if place else None,
         active_at=place.active_at if place else None,
@@ -64,9 +66,9 @@ def _wave(connection: Connection, device: str, row: ReleaseRow) -> tuple[Rollout
     store = Rollouts(connection)
     for rollout in reversed(store.all()):
         if row.id in (rollout.release, rollout.fallback):
-            for place in store.devices(rollout.id):
-                if place.device == device:
-                    return rollout, place
+            place = store.place(rollout.id, device)
+            if place is not None:
+                return rollout, place
     return None
 
 

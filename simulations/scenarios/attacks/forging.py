@@ -9,10 +9,11 @@ import msgspec
 from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import Metadata, MetaFile, TargetFile, Targets
 
+from cloud.distribution.cut import cut
 from cloud.layout import Layout
 from cloud.release.keys import FileKeys
 from cloud.release.sealed import Sealer
-from shared.bundle import FleetDesired, Release, decode_release, encode, split
+from shared.bundle import FleetDesired, Release, decode_release, encode
 from shared.ids import sha256
 from shared.trust.admission import custom
 from shared.trust.names import desired_path, fleet_role, manifest_path, variant_path
@@ -93,5 +94,5 @@ def manifest_of(files: Mapping[str, bytes], release: str) -> Release:
 
 def forged_release(model: str, counter: int, data: bytes, template: Release) -> Release:
     """What the attacker would like to be run, in an honest release's clothes."""
-    variant = msgspec.structs.replace(template.variants[0], digest=sha256(data), size=len(data), chunks=split(data))
+    variant = msgspec.structs.replace(template.variants[0], digest=sha256(data), size=len(data), chunks=cut(data))
     return msgspec.structs.replace(template, id=f"{model}-{counter}", model=model, counter=counter, variants=[variant])

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cloud.devices.broker import BrokerFiles, Grant, render_access
+from cloud.distribution.cut import borders
 from shared import topics
-from shared.bundle import CHUNK_SIZE, decode_desired
+from shared.bundle import decode_desired
 from shared.codec import pack, unpack
 from shared.errors import ContractError
 from shared.ids import DeviceId, Digest, FleetId, sha256
@@ -177,9 +179,11 @@ class Middle:
         except ContractError:
             return
         data = self.ground.blobs.get(want.digest, b"")
+        places = list(pairwise(borders(data)))
         for index in want.indices:
             self.asked.append((want.digest, index))
-            sent = self.alter(want.digest, index, data[index * CHUNK_SIZE : (index + 1) * CHUNK_SIZE])
+            start, end = places[index] if index < len(places) else (0, 0)
+            sent = self.alter(want.digest, index, data[start:end])
             if sent is not None:
                 self._session.send(topics.chunk(Digest(want.digest), index), sent)
 

@@ -9,7 +9,7 @@ SEEN, OTHER = sha256(b"seen"), sha256(b"other")
 
 
 def vote(who, *, approved=True, digest=SEEN):
-    return Vote(release="m-1", principal=who, digest=digest, approved=approved, at=1.0)
+    return Vote(subject="m-1", principal=who, digest=digest, approved=approved, at=1.0)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,9 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
 
     line = {"schema": SCHEMA, "fleets": [], "task": "activity", "rounds": 2, "min_devices": 1}
     await play("PUT /v1/models/{name}", "model.apply", path="/v1/models/street", reason="wanted", json=line)
+    path = "/v1/fleets/lab/distribution"
+    rule = {"rate_mib_s": 2.0}
+    await play("PUT /v1/fleets/{fleet}/distribution", "fleet.distribution", path=path, reason="metered", json=rule)
     order = {"model": "street", "reason": "more data"}
     await play("POST /v1/runs", "run.create", reason="more data", json=order)
     blob = f"/blobs/{sha256(DATA)}"
@@ -119,6 +122,25 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
         await play(f"POST /v1/releases/{{release}}/{word}", f"release.{word}", path=path, reason="looked at", json=said)
     rollout = {"release": "street-1", "fleet": "lab", "reason": "winter"}
     await play("POST /v1/rollouts", "rollout.create", reason="winter", json=rollout)
+
+    path, labels = "/v1/devices/watch-1/labels", {"labels": {"site": "hamburg"}}
+    await play("PUT /v1/devices/{device}/labels", "device.label", path=path, reason="moved", json=labels)
+    document = {"kind": "rollout", "release": "street-1", "fleet": "lab", "approvals": 1, "reason": "careful"}
+    changed = await play("POST /v1/rollouts/apply", "rollout.change", reason="careful", json=document)
+    place = f"/v1/rollouts/{changed.json()['rollout']}"
+    content = (await play.client.get(place.removeprefix("/v1"))).json()["content"]
+    for word in ("reject", "approve"):
+        said = {"digest": content, "reason": "looked at"}
+        where, path = f"POST /v1/rollouts/{{rollout}}/{word}", f"{place}/{word}"
+        await play(where, f"rollout.{word}", path=path, reason="looked at", json=said)
+    for word in ("pause", "resume", "abort"):
+        where, path = f"POST /v1/rollouts/{{rollout}}/{word}", f"{place}/{word}"
+        await play(where, f"rollout.{word}", path=path, reason="so", json={"reason": "so"})
+    again = (await play("POST /v1/rollouts", "rollout.create", reason="winter", json=rollout)).json()
+    path = f"/v1/rollouts/{again['id']}/rollback"
+    await play(
+        "POST /v1/rollouts/{rollout}/rollback", "rollout.rollback", path=path, reason="so", json={"reason": "so"}
+    )
 
     asked = {"name": "bob", "roles": ["viewer"], "reason": "joined"}
     await play("POST /v1/keys", "key.create", reason="joined", json=asked)

@@ -5,7 +5,8 @@ import pytest
 
 from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
-from edge.update.download import MAX_WRONG, WINDOW, Download, Patience
+from edge.update.download import MAX_WRONG, Download
+from edge.update.pace import WINDOW, Patience
 from edge.update.partial import PartialFile
 from shared.bundle import CHUNK_SIZE, Runtime, Variant, split
 from shared.bus import Delivery

@@ -117,3 +117,23 @@ def test_a_full_disk_gives_its_space_back(tmp_path):
     with pytest.raises(FaultError, match="No space"):
         partial.accept(0, PIECES[0])
     assert not (tmp_path / "part").exists()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_nothing_is_lacking_only_once_the_whole_is_hashed(partial, order):
+    """Chunks come in a thread of their own: who sees in another one that the file is complete finishes it."""
+    seen = []
+
+    class Watched:
+        def __init__(self, inner):
+            self.hexdigest, self._update = inner.hexdigest, inner.update
+
+        def update(self, data):
+            seen.append(partial.complete)
+            self._update(data)
+
+    partial._whole = Watched(partial._whole)
+    for index in order:
+        partial.accept(index, PIECES[index])
+    assert seen == [False] * 3
+    assert partial.finish().read_bytes() == DATA

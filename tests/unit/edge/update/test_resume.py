@@ -221,3 +221,21 @@ async def test_a_rolled_back_release_is_no_refuge(world, running):
     device.restart()
     await device.reconciler.resume()
     assert device.serving.serving == {}
+
+
+async def test_a_rollback_whose_note_was_lost_is_known_by_the_pointer(world):
+    device = world.device
+    Slots(device.models, "activity").commit("A")  # what a relapse does, on a disk that takes no journal
+    device.restart()
+    await device.reconciler.resume()
+    entry = device.parts.journal.entry("activity")
+    assert device.serving.serving == {"activity": "activity-1"}
+    assert (entry.release, entry.stage, entry.trials) == ("activity-2", Stage.ROLLED_BACK, 1)
+
+
+async def test_a_step_that_was_journalled_before_there_was_a_directory_is_settled(world):
+    device = world.device
+    device.parts.journal.write("gesture", Entry(release="gesture-1", stage=Stage.DOWNLOADING))
+    device.restart()
+    await device.reconciler.resume()
+    assert device.parts.journal.entry("gesture").stage is Stage.OFFERED

@@ -263,3 +263,19 @@ async def test_a_challenger_that_is_still_fetched_is_withdrawn_at_once(world, un
     assert device.stages("activity-3") == ["offered", "downloading", "withdrawn"]
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_what_is_to_serve_and_then_only_to_run_beside_does_not_come_to_serve(world, until):
+    device = world.device
+    world.broker.on_the_way = lambda _receiver, delivery: [] if "/blob/" in delivery.topic else [delivery]
+    world.release(3, THREE)
+    await world.desire(activity="activity-3")
+    loop = asyncio.create_task(device.reconciler.run(device.files, check_s=0.05))
+    await until(lambda: entry(world).release == "activity-3" and entry(world).stage is Stage.DOWNLOADING)
+    await world.challenge(Challenge(release="activity-3"), activity="activity-1")
+    await until(lambda: "withdrawn" in device.stages("activity-3"))
+    world.broker.on_the_way = lambda _receiver, delivery: [delivery]
+    await until(lambda: device.serving.challengers == {"activity": "activity-3"})
+    assert device.serving.serving == {"activity": "activity-1"}
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)

@@ -1,3 +1,6 @@
+import errno
+import os
+import stat
 from random import Random
 
 import pytest
@@ -112,3 +115,25 @@ def test_a_place_that_cannot_be_prepared_is_a_fault(slots, tmp_path):
     (tmp_path / "activity").write_bytes(b"a file is in the way")
     with pytest.raises(FaultError):
         slots.incoming(release_of(DATA).variants[0])
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_pointer_whose_directory_was_not_synced_points_back(slots, monkeypatch, committed):
+    """The rename is there, but a power cut may undo it: whoever commits is told that it failed, and that must hold."""
+    if committed:
+        slots.commit(stage(slots, DATA)[0])
+    before = slots.active()
+    slot, _ = stage(slots, DATA + b"2", 2)
+    sync, failed = os.fsync, []
+
+    def failing_once(descriptor):
+        if not failed and stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            failed.append(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing_once)
+    with pytest.raises(FaultError, match="could not be written"):
+        slots.commit(slot)
+    assert failed
+    assert slots.active() == before

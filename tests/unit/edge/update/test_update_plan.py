@@ -3,9 +3,19 @@ import math
 import msgspec
 import pytest
 
-from edge.update.journal import Entry, Journal
+from edge.update.journal import MAX_PAST, Entry, Journal, opened
 from edge.update.machine import TABLE, TERMINAL, Event, step
-from edge.update.plan import MAX_TRIALS, MOST_PAUSE_S, Situation, pause_s, should_attempt
+from edge.update.plan import (
+    HELD_PAUSE_S,
+    MAX_TRIALS,
+    MOST_PAUSE_S,
+    SILENCE_S,
+    Move,
+    Situation,
+    decide,
+    pause_s,
+    should_attempt,
+)
 from shared.errors import FaultError
 from shared.messages import Stage
 
@@ -37,6 +47,60 @@ def entry(stage, **changes):
 )
 def test_whether_to_attempt(why, expected, changes):
     assert should_attempt(situation(**changes)) is expected, why
+
+
+SHADOW = entry(Stage.SHADOW, release="m-3")
+BESIDE = {"desired": "m-1", "challenger": "m-3", "running": "m-3"}
+
+
+@pytest.mark.parametrize(
+    ("why", "expected", "changes"),
+    [
+        ("a new release", Move.ATTEMPT, {}),
+        ("held a moment ago", Move.REST, {"entry": entry(Stage.OFFERED), "waited_s": HELD_PAUSE_S - 1}),
+        ("held a while ago", Move.ATTEMPT, {"entry": entry(Stage.OFFERED), "waited_s": HELD_PAUSE_S}),
+        ("what serves fails", Move.RELAPSE, {"ailing": "hangs"}),
+        ("safe mode has nothing that fails", Move.ATTEMPT, {"ailing": "hangs", "active": ""}),
+        ("its slot has rotted", Move.ATTEMPT, {"desired": "m-1", "rotten": True}),
+        ("a challenger", Move.CHALLENGE, {"desired": "m-1", "challenger": "m-3"}),
+        ("a challenger on an empty device", Move.CHALLENGE, {"desired": "", "active": "", "challenger": "m-3"}),
+        ("first what is to serve", Move.ATTEMPT, {"challenger": "m-3"}),
+        (
+            "unless that is left alone",
+            Move.CHALLENGE,
+            {"challenger": "m-3", "entry": entry(Stage.ROLLED_BACK, trials=MAX_TRIALS)},
+        ),
+        (
+            "a challenger that failed often enough, though another was offered since",
+            Move.REST,
+            {"desired": "m-1", "challenger": "m-3", "entry": entry(Stage.WITHDRAWN, past={"m-3": MAX_TRIALS})},
+        ),
+        ("it runs", Move.REST, {**BESIDE, "entry": SHADOW}),
+        ("a restart", Move.SHADOW, {**BESIDE, "entry": SHADOW, "running": ""}),
+        ("a restart without a link", Move.SHADOW, {"desired": "", "entry": SHADOW, "silent_s": 1.0}),
+        ("nothing to run beside", Move.REST, {**BESIDE, "entry": SHADOW, "running": "", "active": "", "desired": ""}),
+        ("it fails", Move.END, {**BESIDE, "entry": SHADOW, "challenger_ailing": "hangs"}),
+        ("what it runs beside fails", Move.RELAPSE, {**BESIDE, "entry": SHADOW, "ailing": "hangs"}),
+        ("promoted", Move.PROMOTE, {**BESIDE, "entry": SHADOW, "desired": "m-3"}),
+        ("withdrawn", Move.WITHDRAW, {**BESIDE, "entry": SHADOW, "challenger": ""}),
+        ("another challenger", Move.WITHDRAW, {**BESIDE, "entry": SHADOW, "challenger": "m-4"}),
+        ("another release is to serve", Move.WITHDRAW, {**BESIDE, "entry": SHADOW, "desired": "m-2"}),
+        ("silence", Move.REST, {**BESIDE, "desired": "", "challenger": "", "entry": SHADOW, "silent_s": SILENCE_S}),
+        ("silence for days", Move.WITHDRAW, {**BESIDE, "entry": SHADOW, "silent_s": SILENCE_S + 1}),
+    ],
+)
+def test_what_comes_next(why, expected, changes):
+    assert decide(situation(**changes)) is expected, why
+
+
+def test_the_record_of_a_release_outlives_other_offers_and_is_bounded():
+    journalled = Entry(release="m-1", stage=Stage.ROLLED_BACK, trials=2)
+    for counter in range(2, MAX_PAST + 1):
+        journalled = msgspec.structs.replace(opened(journalled, f"m-{counter}"), trials=1)
+    assert opened(journalled, "m-1").trials == 2
+    journalled = opened(msgspec.structs.replace(opened(journalled, "m-98"), trials=1), "m-99")
+    assert len(journalled.past) == MAX_PAST
+    assert opened(journalled, "m-1").trials == 0
 
 
 def test_pauses_grow_to_a_bound():

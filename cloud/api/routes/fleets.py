@@ -1,0 +1,73 @@
+"""Fleets, and how each is sent model bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+from fastapi import Depends
+from sqlalchemy import Connection
+
+from cloud.access.principal import Action, Principal
+from cloud.api.bodies import Answer, Routes, body, reply
+from cloud.api.services import Parts, Reason, Viewer, allow
+from cloud.api.sight import Sight
+from cloud.loop.distribution import order_distribution
+from cloud.store.devices import Devices, DeviceState
+from cloud.store.distribution import Rules
+from cloud.store.rows import UnknownError
+from shared.distribution import Distribution, Fleet
+
+router = Routes(prefix="/fleets", tags=["fleets"])
+
+
+@router.get("")
+def fleets(parts: Parts, by: Viewer) -> Answer[list[Fleet]]:
+    """Every fleet."""
+    with parts.database.read() as connection:
+        sight = Sight(connection, parts, by)
+        return reply(_views(connection, [fleet for fleet in sorted(parts.desk.fleets) if sight.sees(fleet)]))
+
+
+@router.get("/{fleet}/distribution")
+def one_fleet(parts: Parts, by: Viewer, fleet: str) -> Answer[Fleet]:
+    """One fleet."""
+    with parts.database.read() as connection:
+        return reply(_views(connection, [_known(Sight(connection, parts, by), parts, fleet)])[0])
+
+
+@router.put("/{fleet}/distribution")
+def put_distribution(
+    parts: Parts,
+    by: Annotated[Principal, allow(Action.ROLL_OUT)],
+    fleet: str,
+    reason: Reason,
+    rule: Annotated[Distribution, Depends(body(Distribution))],
+) -> Answer[Fleet]:
+    """Say how fast, how urgently and when a fleet is sent model bytes."""
+    with parts.database.write() as connection:
+        sight = Sight(connection, parts, by)
+        sight.require(Action.ROLL_OUT, {_known(sight, parts, fleet)})
+        known, at = parts.desk.fleets, parts.clock.now()
+        order_distribution(connection, fleet, rule, fleets=known, at=at, by=by.actor, reason=reason)
+        return reply(_views(connection, [fleet])[0])
+
+
+def _known(sight: Sight, parts: Parts, fleet: str) -> str:
+    if fleet not in parts.desk.fleets or not sight.sees(fleet):
+        raise UnknownError(f"no fleet {fleet!r}", hint="`hinterland fleets` lists them.")
+    return fleet
+
+
+def _views(connection: Connection, names: list[str]) -> list[Fleet]:
+    rules = {row.fleet: row for row in Rules(connection).all()}
+    enrolled = Counter(row.fleet for row in Devices(connection).all() if row.state is DeviceState.ENROLLED)
+    return [
+        Fleet(
+            id=name,
+            devices=enrolled[name],
+            distribution=rules[name].document if name in rules else Distribution(),
+            updated_at=rules[name].updated_at if name in rules else 0.0,
+        )
+        for name in names
+    ]
