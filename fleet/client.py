@@ -127,9 +127,10 @@ class Client:
         """One fleet."""
         return self._get(f"/fleets/{quote(fleet, safe='')}/distribution", Fleet)
 
-    def distribute(self, fleet: str, rule: Distribution, *, reason: str = "") -> Fleet:
-        """Say how a fleet is sent model bytes from now on."""
-        return self._send("PUT", f"/fleets/{quote(fleet, safe='')}/distribution", rule, Fleet, reason=reason)
+    def distribute(self, fleet: str, rule: Distribution, *, dry_run: bool = False, reason: str = "") -> Fleet:
+        """Say how a fleet is sent model bytes from now on; or only have it checked."""
+        path = f"/fleets/{quote(fleet, safe='')}/distribution{_dry(dry_run)}"
+        return self._send("PUT", path, rule, Fleet, reason=reason)
 
     def models(self) -> list[api.Line]:
         """Every model line."""

@@ -12,6 +12,7 @@ import typer
 from fleet.client import Client
 from fleet.documents import Document, read_documents
 from fleet.session import Json, connected, one_line, print_json
+from shared.distribution import Distribution
 from shared.errors import RefusedError
 
 EPILOG = """
@@ -43,7 +44,7 @@ def apply(
     reason: Annotated[str, typer.Option("--reason", help="For the audit log.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Have rollouts, model lines and labels of devices be as documents say; the same document twice changes nothing.
+    """Have rollouts, model lines, labels and distribution be as documents say; the same document twice changes nothing.
 
     The coordinator looks at all documents before the first one counts, so a file with a mistake in it does nothing.
     """
@@ -102,13 +103,32 @@ def _device(client: Client, body: dict[str, Any], *, dry_run: bool, reason: str)
     return Outcome(kind="device", name=name, change=_change(held, after), details={"labels": after})
 
 
+def _distribution(client: Client, body: dict[str, Any], *, dry_run: bool, reason: str) -> Outcome:
+    name = _name(body)
+    said = {key: value for key, value in body.items() if key not in ("kind", "name")}
+    try:
+        rule = msgspec.convert(said, Distribution)
+    except msgspec.ValidationError as error:
+        raise RefusedError(
+            f"no distribution of {name}: {error}", hint="Give rate_mib_s, priority and windows."
+        ) from error
+    held = client.fleet(name).distribution
+    after = client.distribute(name, rule, dry_run=dry_run, reason=reason).distribution
+    return Outcome(kind="distribution", name=name, change=_change(held, after), details=msgspec.to_builtins(after))
+
+
 def _change(before: object, after: object) -> str:
     return "unchanged" if before == after else "changed"
 
 
 Send = Callable[..., Outcome]
 
-KINDS: dict[str, Send] = {"rollout": _rollout, "model": _model, "device": _device}
+KINDS: dict[str, Send] = {
+    "rollout": _rollout,
+    "model": _model,
+    "device": _device,
+    "distribution": _distribution,
+}
 """What a document may be about."""
 
 

@@ -14,12 +14,14 @@ import typer
 import yaml
 
 from cloud.devices.labels import check_labels
+from cloud.distribution.fleets import check_rule
 from cloud.models.line import line_from
 from cloud.rollout.document import spec_from
 from cloud.settings import make_settings
 from edge.settings import Settings
 from fleet.commands.apply import KINDS
 from fleet.plain_yaml import PlainLoader
+from shared.distribution import Distribution
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -106,6 +108,9 @@ def test_documents_that_operators_apply_parse_as_they_are_shown() -> None:
             spec_from(document)
         if document["kind"] == "device":
             check_labels(document["labels"])
+        if document["kind"] == "distribution":
+            rule = {field: value for field, value in document.items() if field not in ("kind", "name")}
+            check_rule(msgspec.convert(rule, Distribution))
 
 
 SCRIPTS = {

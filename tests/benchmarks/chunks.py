@@ -32,6 +32,7 @@ COUNT = 200
 BLOB = sha256(b"benchmark")
 DEVICE = device_id("wrist-1")
 DEADLINE_S = 60
+CHUNKS = chunks(BLOB)
 
 
 def measure(*, turns: int = 3) -> Iterator[Figure]:
@@ -77,7 +78,7 @@ async def _receive(endpoint: Endpoint, ready: object) -> float:
     ready.set()  # type: ignore[attr-defined]  # multiprocessing's events have no public type
     await complete.wait()
     running.cancel()
-    return _rate(times)
+    return rate_of(times)
 
 
 def _send(endpoint: Endpoint, ready: object) -> None:
@@ -96,17 +97,18 @@ def _send(endpoint: Endpoint, ready: object) -> None:
 def _theirs(sender: Endpoint, receiver: Endpoint, directory: Path) -> float:
     lines = directory / "chunks"
     lines.write_bytes((b"x" * CHUNK_SIZE + b"\n") * COUNT)
-    subscribe = [*_client("mosquitto_sub", receiver), "-t", chunks(BLOB), "-C", str(COUNT), "-F", "%U"]
+    subscribe = [*mosquitto_client("mosquitto_sub", receiver), "-t", chunks(BLOB), "-C", str(COUNT), "-F", "%U"]
     listening = subprocess.Popen(subscribe, stdout=subprocess.PIPE, text=True)
     time.sleep(1)  # mosquitto_sub does not say when it is subscribed
-    publish = [*_client("mosquitto_pub", sender), "-t", chunk(BLOB, 0), "-l"]
+    publish = [*mosquitto_client("mosquitto_pub", sender), "-t", chunk(BLOB, 0), "-l"]
     with lines.open("rb") as content:  # a message per line: the one mode in which it does not wait for each PUBACK
         subprocess.run(publish, stdin=content, check=True, timeout=DEADLINE_S)
     said, _ = listening.communicate(timeout=DEADLINE_S)
-    return _rate([float(line) for line in said.split()])
+    return rate_of([float(line) for line in said.split()])
 
 
-def _client(name: str, endpoint: Endpoint) -> list[str]:
+def mosquitto_client(name: str, endpoint: Endpoint) -> list[str]:
+    """One of mosquitto's own clients, ready to talk to a broker of ours."""
     program = find(name, home=Path(sys.prefix))
     if program is None:
         raise FaultError(f"{name} is not installed", hint="Run `make bench`, which installs mosquitto-clients.")
@@ -114,5 +116,6 @@ def _client(name: str, endpoint: Endpoint) -> list[str]:
     return list(map(str, [program, "-h", endpoint.host, "-p", endpoint.port, *tls, "-q", 1, "-V", "mqttv5"]))
 
 
-def _rate(times: list[float]) -> float:
+def rate_of(times: list[float]) -> float:
+    """Megabytes a second of whole chunks that came at `times`."""
     return (len(times) - 1) * CHUNK_SIZE / (max(times) - min(times)) / 1e6

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from shared.codec import pack, unpack
+from shared.ids import sha256
 from shared.messages import Ack, Batch, Command, Desired, DriftReport, Record, Stage, Telemetry, UpdateStatus, Want
 from shared.sketch import Sketch
 from shared.topics import Up
@@ -30,22 +31,23 @@ REPORT = DriftReport(
 )  # fmt: skip
 STATUS = UpdateStatus(model="activity", release="activity-1", stage=Stage.STAGED, received=10, total=20)
 MESSAGES: tuple[msgspec.Struct, ...] = (
-    TELEMETRY, REPORT, STATUS, Want(digest="a" * 64, indices=[0, 5, 9]), Desired(timestamp=7),
-    Command(id="c1", name="report"), Ack(boot="0" * 16, channel=Up.DRIFT, seq=9),
+    TELEMETRY, REPORT, STATUS, Want(digest="a" * 64, indices=[0, 5, 9], forms=["z", "d"], base="b" * 64),
+    Desired(timestamp=7),    Command(id="c1", name="report"), Ack(boot="0" * 16, channel=Up.DRIFT, seq=9),
     Batch(boot="0" * 16, channel=Up.TELEMETRY, records=[Record(seq=n, at=AT, body=pack(TELEMETRY)) for n in (1, 2)]),
 )  # fmt: skip
 
 
 def targets(place: Path) -> list[Target]:
     """All of them; `place` is an empty directory for those that need files."""
-    return [*_messages(), *_documents(), *_doors(place), *_taps(), *proofs.targets(place)]
+    return [*_messages(), *_documents(), *_doors(place), *_taps(), *_relays(), *proofs.targets(place)]
 
 
 def _messages() -> list[Target]:
     from cloud.drift.detect import DriftState, observe
     from cloud.drift.policy import Policy
     from cloud.ingest.contract import arrival
-    from shared.topics import all_up, parse_chunk, parse_up, up
+    from shared.forms import Piece, decode, encode
+    from shared.topics import all_up, parse_any_chunk, parse_up, up
 
     found = []
     for message in MESSAGES:
@@ -64,7 +66,12 @@ def _messages() -> list[Target]:
         observe(state, unpack(data, DriftReport), Policy(), at=AT)
 
     def topic(name: str) -> None:
-        parse_up(name) if "blob" not in name else parse_chunk(name)
+        parse_up(name) if "blob" not in name else parse_any_chunk(name)
+
+    weights, moved = bytes(range(256)) * 8, bytes(byte + 1 & 255 for byte in range(256)) * 8
+
+    def formed(data: bytes) -> None:
+        assert len(decode(data, size=2048, read=lambda offset, size: weights[offset : offset + size])) == 2048
 
     def sketch(data: bytes) -> None:
         read = Sketch.from_bytes(data)
@@ -72,11 +79,14 @@ def _messages() -> list[Target]:
         read.quantiles([0.5, 0.99])
 
     names = [up("watch-1", Up.WANT).encode(), all_up(Up.DRIFT).encode(), f"hl/1/blob/{'a' * 64}/12".encode()]
+    names.append(f"hl/1/blob/{'a' * 64}/d-{'b' * 16}/12".encode())
+    forms = [encode(moved), encode(moved, base=Piece(0, weights)), encode(SKETCH[:2048].ljust(2048, b"x"))]
     return [
         *found,
         Target(name="telemetry-batch", parse=batch, seeds=[pack(MESSAGES[-1])]),
         Target(name="drift-report-judged", parse=judged, seeds=[pack(REPORT)], share=0.5),
         Target(name="topics", parse=text(topic), seeds=names),
+        Target(name="chunk-form", parse=formed, seeds=forms),
         Target(name="sketch", parse=sketch, seeds=[SKETCH, Sketch([1.0, 2.0]).to_bytes(), Sketch().to_bytes()]),
     ]
 
@@ -207,6 +217,28 @@ def _doors(place: Path) -> list[Target]:
     return [
         Target(name="superlink-door", parse=door, seeds=calls),
         Target(name="label-file", parse=labels, seeds=[label * 3, label + b"half"], share=0.3),
+    ]
+
+
+def _relays() -> list[Target]:
+    from edge.relay import frames
+
+    def request(data: bytes) -> None:
+        length = frames.check_length(data[: frames.LENGTH], most=frames.MAX_REQUEST)
+        body = data[frames.LENGTH :][:length]
+        digests = frames.decode_request(body)
+        assert frames.encode_request(digests)[frames.LENGTH :] == body
+
+    def answer(data: bytes) -> None:
+        length = frames.check_length(data[: frames.LENGTH], most=1 + (256 << 10))
+        has, chunk = frames.decode_answer(data[frames.LENGTH :][:length])
+        assert chunk == b"" or has is frames.Has.HERE
+
+    asked = [frames.encode_request([sha256(bytes([n])) for n in range(count)]) for count in (1, 3, frames.MOST)]
+    given = [frames.answer_head(has) for has in frames.Has] + [frames.answer_head(frames.Has.HERE, 300) + b"c" * 300]
+    return [
+        Target(name="relay-request", parse=request, seeds=asked, share=0.5),
+        Target(name="relay-answer", parse=answer, seeds=given, share=0.5),
     ]
 
 

@@ -36,6 +36,10 @@ schema: {kind: detection, labels: [person], input_shape: [3, 300, 300]}
 kind: device
 name: watch-3
 labels: {site: kiel, shift: no}
+---
+kind: distribution
+name: wards
+rate_mib_s: 2
 """
 
 ROLLOUT = """
@@ -143,7 +147,9 @@ def ward(tmp_path):
 
 def test_documents_labels_and_what_stands_in_their_way(ward):
     again = ward.json("apply", "-f", ward.file(FILE))
-    assert [(one["kind"], one["change"]) for one in again] == [("model", "unchanged"), ("device", "unchanged")]
+    assert [one["kind"] for one in again] == ["model", "device", "distribution"]
+    assert {one["change"] for one in again} == {"unchanged"}
+    assert ward.json("fleets", "show", "wards")["distribution"]["rate_mib_s"] == 2.0
     assert ward.json("device", "show", "watch-3")["labels"] == {"site": "kiel", "shift": "no"}
     ward.cli("device", "label", "watch-3", "line=3", "shift-", "--reason", "moved")
     assert [one["id"] for one in ward.json("devices", "--label", "line=3")] == ["watch-3"]
@@ -153,10 +159,12 @@ def test_documents_labels_and_what_stands_in_their_way(ward):
     before = len(ward.json("audit", "list"))
     mixed = FILE.replace("shift: no", "shift: early") + "---\n" + ROLLOUT.replace("RELEASE", "street-9")
     said = ward.cli("apply", "-f", ward.file(mixed), code=1)
-    assert "fleet.yaml, document 3: no release 'street-9'" in said
+    assert "fleet.yaml, document 4: no release 'street-9'" in said
     said = ward.cli("apply", "-f", ward.file(FILE.replace("name: street", "name: street\nround: 3")), code=1)
     assert "document 1" in said
     assert "round" in said
+    said = ward.cli("apply", "-f", ward.file(FILE.replace("rate_mib_s: 2", "rate: 2")), code=1)
+    assert "document 3: no distribution of wards: Object contains unknown field `rate`" in said
     assert len(ward.json("audit", "list")) == before  # the sound documents of those files have done nothing
 
 

@@ -43,9 +43,11 @@ def put_distribution(
     fleet: str,
     reason: Reason,
     rule: Annotated[Distribution, Depends(body(Distribution))],
+    *,
+    dry_run: bool = False,
 ) -> Answer[Fleet]:
     """Say how fast, how urgently and when a fleet is sent model bytes."""
-    with parts.database.write() as connection:
+    with parts.database.rehearse() if dry_run else parts.database.write() as connection:
         sight = Sight(connection, parts, by)
         sight.require(Action.ROLL_OUT, {_known(sight, parts, fleet)})
         known, at = parts.desk.fleets, parts.clock.now()

@@ -1,11 +1,13 @@
 """What crosses the link for a release, given what the device holds and what may happen on the way."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from cloud.distribution.fleets import MemoryFleets
+from cloud.rollout.windows import DAYS
 from edge.update.pace import Patience
 from shared import topics
 from shared.bundle import CHUNK_SIZE, pieces
@@ -121,7 +123,8 @@ async def keep(seen, delivery):
 
 
 async def test_a_fleet_that_is_shut_is_waited_for(world, until):
-    shut = Distribution(windows=[TimeWindow(days=["mon"], start="00:00", end="00:01", zone="Etc/GMT+12")])
+    far = DAYS[(datetime.now(UTC).weekday() + 3) % 7]
+    shut = Distribution(windows=[TimeWindow(days=[far], start="00:00", end="24:00")])
     fleets = MemoryFleets(devices={"device-a": "north"}, rules={"north": shut})
     world.server._fleets = fleets
     await world.server.look_once()
