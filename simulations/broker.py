@@ -40,8 +40,14 @@ def find_mosquitto(setup: Path | None = None) -> Path:
 class Broker:
     """One mosquitto process; it takes only mutual TLS."""
 
-    def __init__(self, directory: Path, files: BrokerFiles, *, port: int, executable: Path) -> None:
+    def __init__(
+        self, directory: Path, files: BrokerFiles, *, port: int, executable: Path, guarded: bool = True
+    ) -> None:
+        """Take where it lives; unless `guarded`, whoever has a certificate may speak for anybody: for simulations in
+        which one session stands for a crowd.
+        """
         self.port = port
+        self._guarded = guarded
         self._config = directory / "mosquitto.conf"
         self._files = files
         self._process = Process(
@@ -62,7 +68,8 @@ class Broker:
         """
         require_free([self.port])
         self._config.parent.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(render_config(self._files, port=self.port, user=_account()))
+        config = render_config(self._files, port=self.port, user=_account())
+        self._config.write_text(config if self._guarded else _unguarded(config))
         self._process.start()
         self._process.wait_until(lambda: answers(self.port), within_s=READY_S)
 
@@ -78,6 +85,10 @@ class Broker:
     def kill(self) -> None:
         """`kill -9`: what it had acknowledged but not stored is gone."""
         self._process.kill()
+
+
+def _unguarded(config: str) -> str:
+    return "".join(line for line in config.splitlines(keepends=True) if not line.startswith("acl_file"))
 
 
 def _account() -> str:

@@ -6,12 +6,15 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
 
 from shared.errors import HinterlandError
+
+if TYPE_CHECKING:
+    from simulations.packages import Data
 
 EPILOG = """
 Examples:
@@ -25,6 +28,10 @@ Examples:
   hinterland simulate --scenario attacks --json > attacks.json
 
   hinterland simulate --scenario attacks --only slots
+
+  hinterland simulate --scenario rollout --seed 7
+
+  hinterland simulate --scenario rollout --devices 10000 --json
 """
 
 app = typer.Typer(add_completion=False, help="Run the whole system on this machine.")
@@ -35,6 +42,7 @@ class Scenario(StrEnum):
 
     LOOP = "loop"
     ATTACKS = "attacks"
+    ROLLOUT = "rollout"
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)
@@ -50,6 +58,9 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
         bool, typer.Option("--setup-only", help="Fetch and convert the data packages, then stop.")
     ] = False,
     only: Annotated[str, typer.Option(help="Of the attacks, this family only.")] = "",
+    devices: Annotated[
+        int, typer.Option(min=0, help="Of the rollout: this many virtual devices instead of forty real agents.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report's JSON, or write it to FILE.")] = False,
     file: Annotated[Path | None, typer.Argument(help="Where --json writes to instead of printing.")] = None,
 ) -> None:
@@ -61,26 +72,26 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     The attacks: every threat, carried out on that world, each beside an honest control. Ends with status 0 only if
     every attack was refused and every control accepted.
 
+    The rollout: forty agents, two good releases, and five that must not get beyond their canaries. With --devices,
+    as many virtual ones, of which some fail in the third wave. Ends with status 0 only if everything was observed.
+
     Ctrl-C stops every process.
     """
     console = Console(stderr=as_json and file is None)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        place = Place(state=state, report=report, port_base=port_base, console=console)
         if scenario is Scenario.ATTACKS and not setup_only:
-            from simulations.scenarios.attacks import play as attacks
-
-            attacked = attacks.play(state=state, report=report, only=only, port_base=port_base, console=console)
-            passed, document = attacks.passes(attacked, whole=not only), report / "attacks.json"
+            passed, document = _attacks(place, only=only)
+        elif scenario is Scenario.ROLLOUT and devices and not setup_only:
+            passed, document = _crowd(place, seed=seed, devices=devices)
         else:
             from simulations.prepare import prepare
 
             data = prepare(state, console=console)
             if setup_only:
                 return
-            from simulations.scenarios.loop import play
-
-            played = play(data, state=state, report=report, seed=seed, port_base=port_base, console=console)
-            passed, document = played.loop_closed, report / "report.json"
+            passed, document = (_rollout if scenario is Scenario.ROLLOUT else _loop)(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
         raise typer.Exit(130) from None
@@ -96,6 +107,41 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     elif as_json:
         sys.stdout.write(document.read_text())
     raise typer.Exit(0 if passed else 1)
+
+
+class Place(NamedTuple):
+    """Where a scenario is played and told."""
+
+    state: Path
+    report: Path
+    port_base: int
+    console: Console
+
+
+def _attacks(place: Place, *, only: str) -> tuple[bool, Path]:
+    """Whether it passed, and its JSON; so do the others."""
+    from simulations.scenarios.attacks import play as attacks
+
+    attacked = attacks.play(only=only, **place._asdict())
+    return attacks.passes(attacked, whole=not only), place.report / "attacks.json"
+
+
+def _loop(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.loop import play
+
+    return play(data, seed=seed, **place._asdict()).loop_closed, place.report / "report.json"
+
+
+def _rollout(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.rollout.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "rollout.json"
+
+
+def _crowd(place: Place, *, seed: int, devices: int) -> tuple[bool, Path]:
+    from simulations.scenarios.crowd.play import play
+
+    return play(seed=seed, devices=devices, **place._asdict()).held, place.report / "crowd.json"
 
 
 def _fail(console: Console, error: HinterlandError) -> NoReturn:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.errors import RefusedError
+from shared.errors import FaultError
 
 LOOP = "loop"
 """What is led: the turns that drive runs, releases and rollouts, and that sign."""
 
 
-class FencedError(RefusedError):
-    """Somebody else leads by now."""
+class FencedError(FaultError):
+    """Somebody else leads by now: the step ends, whoever leads does it."""
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):

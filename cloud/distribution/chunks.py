@@ -29,8 +29,8 @@ GATHER_S = 0.1
 QUIET_S = 2.0
 """Least time between two copies of one chunk."""
 
-TRANSIT_S = 0.5
-"""How long a chunk may be on its way to a slow device; asked for within that time, it is not sent again."""
+TRANSIT_S = 10.0
+"""How long a chunk may lie in the broker for a device that is slower than the others of its wave."""
 
 IN_FLIGHT = 4
 """Chunks without a PUBACK: 1 MiB keeps a link busy, and leaves the session's other slots to acknowledgements."""
@@ -79,7 +79,7 @@ class ChunkServer:
         self._encoded = Encoded(blobs, layouts or EvenLayouts(blobs))
         self._fleets = fleets or MemoryFleets()
         self._clock = clock
-        transit_s = min(TRANSIT_S, quiet_s / 4)
+        transit_s = min(TRANSIT_S, 5 * quiet_s)
         self._schedule = Schedule(gather_s=gather_s, quiet_s=quiet_s, most=MAX_WAITING, transit_s=transit_s)
         self._asked = asyncio.Event()
         self.published = 0
@@ -165,7 +165,7 @@ class ChunkServer:
         base = want.base if form.startswith("d-") else ""
         keys = [Key(digest, index, form, base) for index in want.indices if index < there]
         self.turned_away += len(want.indices) - len(keys)
-        self.turned_away += self._schedule.ask(keys, at=self._clock.monotonic(), fleet=fleet)
+        self.turned_away += self._schedule.ask(keys, at=self._clock.monotonic(), fleet=fleet, device=device)
         self._asked.set()
         if keys and form and self._schedule.puts_off(fleet, beyond_s=PATIENCE_S):
             await self._bus.publish(_topic(keys[0]), LATER)

@@ -40,7 +40,9 @@ class MetadataPublisher:
             TransportError: the session broke; the next turn goes on from here.
         """
         self._start_over_after_reconnect()
-        self.disturbed = False
+        if self.disturbed:  # pointers are not heard here; whoever came late sent those too
+            self._published = {topic: held for topic, held in self._published.items() if topic in self._held}
+            self.disturbed = False
         wanted = {self._prefix + name: data for name, data in files}
         pointers = {topics.desired(fleet): pack(Desired(timestamp=timestamp)) for fleet in fleets}
         sent = 0

@@ -71,10 +71,10 @@ class _Queue:
 class Schedule:
     """First asked, first sent within a fleet; each chunk and form at most once in `quiet_s`, whoever asks how often.
 
-    A wave of devices asks within moments of each other. The first request for a blob waits `gather_s` for company;
-    a chunk that is asked for within `transit_s` of leaving is taken to be on its way; one that is asked for later is
-    put off until `quiet_s` after, so that all stragglers share the second copy. The coordinator's egress is therefore
-    bounded by time, not by the number of devices.
+    A wave of devices asks within moments of each other. The first request for a blob waits `gather_s` for company.
+    A device that asks for the first time for a chunk that left within `transit_s` will find it among what the broker
+    still holds for it; one that asks again has lost it, and is put off until `quiet_s` after the last copy, so that
+    all stragglers share the next. The coordinator's egress is therefore bounded by time, not by the number of devices.
 
     Between fleets the one that was served least for its weight comes next (stride scheduling: Waldspurger and Weihl,
     MIT/LCS/TM-528, 1995), so that none waits for ever. A rate is kept as a virtual schedule (ITU-T I.371): each chunk
@@ -84,11 +84,12 @@ class Schedule:
     def __init__(self, *, gather_s: float, quiet_s: float, most: int, transit_s: float = 0.0) -> None:
         self._gather_s = gather_s
         self._quiet_s = quiet_s
-        self._transit_s = min(transit_s, quiet_s)
+        self._transit_s = transit_s
         self._most = most
         self._queues: dict[str, _Queue] = {}
         self._lanes: Mapping[str, Lane] = {}
         self._sent: OrderedDict[Key, float] = OrderedDict()
+        self._askers: dict[Key, set[str]] = {}  # of what waits or may be on its way
         self._flowing: OrderedDict[tuple[Digest, str], tuple[float, float]] = OrderedDict()
         self._asked = 0
         self._turn = 0.0
@@ -102,13 +103,16 @@ class Schedule:
         for fleet, queue in self._queues.items():
             queue.lane = lanes.get(fleet, Lane())
 
-    def ask(self, keys: Iterable[Key], *, at: float, fleet: str = "") -> int:
+    def ask(self, keys: Iterable[Key], *, at: float, fleet: str = "", device: str = "") -> int:
         """Note a request at `at` (monotonic seconds); return how many of its chunks found no room."""
         queue = self._queue(fleet)
         turned_away, room = 0, self._most - len(self)
         for key in keys:
             sent = self._sent.get(key)
-            if key in queue.waiting or (sent is not None and at - sent < self._transit_s):
+            if key in queue.waiting:
+                self._askers[key].add(device)
+                continue
+            if sent is not None and self._comes(key, device, at - sent):
                 continue
             if room <= 0:
                 turned_away += 1
@@ -116,6 +120,7 @@ class Schedule:
             room -= 1
             self._asked += 1
             queue.waiting[key] = self._asked
+            self._askers.setdefault(key, set()).add(device)
             quiet_until = at if sent is None else sent + self._quiet_s
             heapq.heappush(queue.due, (max(self._starts(key, at), quiet_until), self._asked, key))
         return turned_away
@@ -154,6 +159,13 @@ class Schedule:
         times = [time for queue in self._queues.values() if (time := queue.next_at()) is not None]
         return max(0.0, min(times) - at) if times else None
 
+    def _comes(self, key: Key, device: str, since_s: float) -> bool:
+        """Whether a chunk that left so long ago is still on its way to whoever asks for it now."""
+        askers = self._askers.setdefault(key, set())
+        again = device in askers
+        askers.add(device)
+        return not again and since_s < self._transit_s
+
     def _queue(self, fleet: str) -> _Queue:
         queue = self._queues.get(fleet)
         if queue is None:
@@ -181,8 +193,10 @@ class Schedule:
         if blob in self._flowing:
             self._flowing[blob] = (self._flowing[blob][0], at)
             self._flowing.move_to_end(blob)
-        while next(iter(self._sent.values())) + self._quiet_s <= at:
-            self._sent.popitem(last=False)
+        while next(iter(self._sent.values())) + max(self._quiet_s, self._transit_s) <= at:
+            forgotten, _ = self._sent.popitem(last=False)
+            if not any(forgotten in queue.waiting for queue in self._queues.values()):
+                self._askers.pop(forgotten, None)
         while self._flowing and next(iter(self._flowing.values()))[1] + self._quiet_s <= at:
             self._flowing.popitem(last=False)
 

@@ -134,7 +134,7 @@ def _importer(connection: Connection, release: str) -> tuple[str, str]:
 
 def _origin(row: ReleaseRow) -> Origin:
     if row.replaces:
-        return Origin.RESTORED
+        return Origin.RESTORED if row.run else Origin.REIMPORTED
     return Origin.TRAINED if row.run else Origin.IMPORTED
 
 

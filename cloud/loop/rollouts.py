@@ -104,8 +104,6 @@ class RolloutKeeper:
     def _look(self, connection: Connection, name: str) -> Outlook:
         """What is to be done; most turns find nothing, and must not keep reports waiting for the writers' lock."""
         rollout, at = Rollouts(connection).get(name), self.clock.now()
-        if Releases(connection).get(rollout.release).published_at is None:
-            return Outlook(rollout=rollout, grown=rollout, at=at)
         labels = Devices(connection).labels(fleet=rollout.fleet)
         grown = admit(rollout, matching(rollout.spec.target, labels))
         actions = advance(grown, self._view(connection, grown, labels), at=at)
@@ -136,6 +134,7 @@ class RolloutKeeper:
             places=places,
             members=Counter(places.values()),
             approved=self.approved(connection, rollout),
+            published=Releases(connection).get(rollout.release).published_at is not None,
         )
 
     def _sign(self, wanted: FleetDesired, *, held: FleetDesired) -> None:

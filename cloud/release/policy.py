@@ -103,11 +103,15 @@ def decide(
         at: now, Unix seconds.
     """
     good = [a for a in attestations if a.attestor in trusted and dict(a.subjects) == dict(about)]
-    demand = policy.imported if origin is Origin.IMPORTED else policy.trained
-    rules = _Rules("imported" if origin is Origin.IMPORTED else "trained", demand)
+    imported = origin in (Origin.IMPORTED, Origin.REIMPORTED)
+    demand = policy.imported if imported else policy.trained
+    rules = _Rules("imported" if imported else "trained", demand)
     there = {a.kind for a in good}
     missing = [rules.missing(kind, attestations, trusted) for kind in demand.require if kind not in there]
-    if origin is Origin.RESTORED:  # held to its papers; its figures were judged when it was first published
+    if origin in (
+        Origin.RESTORED,
+        Origin.REIMPORTED,
+    ):  # held to its papers; its figures were judged when it was first published
         return missing
     return missing + [broken for a in good for broken in rules.broken(a, files, at=at)]  # none may break one
 

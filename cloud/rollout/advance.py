@@ -64,6 +64,9 @@ class View:
     approved: bool = True
     """Whether enough people agree to the document as it is now."""
 
+    published: bool = True
+    """Whether the release is signed: before that nothing begins."""
+
     def stage(self, device: str) -> Stage | None:
         """What the device said last."""
         report = self.reports.get(device)
@@ -101,9 +104,10 @@ def step(rollout: Rollout, view: View, *, at: float) -> Action | None:
         return None
     match rollout.state:
         case RolloutState.PENDING:
-            return _next(rollout, at=at)
+            return _next(rollout, at=at) if view.published else None
         case RolloutState.SHADOWING:
-            return _compare(rollout, view, at=at)
+            # a changed document may ask for no comparison any more
+            return _compare(rollout, view, at=at) if rollout.compares else Open(rollout.wave)
         case RolloutState.OPEN:
             return _ask(rollout, view, at=at) or _complete(rollout, view, at=at)
         case _:
@@ -200,8 +204,9 @@ def _late(rollout: Rollout, view: View, *, at: float) -> str | None:
     spec = rollout.spec
     if rollout.began_at is not None and at >= rollout.began_at + spec.finish_within_s:
         return f"not done within {spec.finish_within_s:.0f} s"
-    if rollout.state is RolloutState.PENDING and at >= rollout.created_at + spec.approve_within_s and not view.approved:
-        return f"not approved within {spec.approve_within_s:.0f} s"
+    if rollout.state is RolloutState.PENDING and at >= rollout.created_at + spec.approve_within_s:
+        missing = [word for word, there in (("approved", view.approved), ("published", view.published)) if not there]
+        return f"not {missing[0]} within {spec.approve_within_s:.0f} s" if missing else None
     return None
 
 

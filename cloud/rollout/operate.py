@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-from cloud.rollout.plan import join, replan
+from cloud.rollout.plan import Wave, join, replan
 from cloud.rollout.spec import Spec
 from cloud.rollout.state import TERMINAL, Rollout, RolloutState
 from shared.errors import RefusedError
@@ -63,14 +63,22 @@ def retarget(rollout: Rollout, spec: Spec, devices: Sequence[str]) -> Rollout:
     return msgspec.structs.replace(rollout, spec=spec, waves=waves)
 
 
-def admit(rollout: Rollout, newcomers: Sequence[str]) -> Rollout:
-    """Take in devices that came late: they obey the same stages as all others."""
-    known = {device for wave in rollout.waves for device in wave.devices}
-    fresh = [device for device in newcomers if device not in known]
-    if not fresh or rollout.state in TERMINAL:
+def admit(rollout: Rollout, present: Sequence[str]) -> Rollout:
+    """Take in who of those `present` came late, or was away when its wave was asked: they obey the same stages."""
+    if rollout.state in TERMINAL:
         return rollout
-    waves = join(rollout.waves, fresh, rollout.spec, opened=rollout.wave)
+    over = rollout.wave + (rollout.state is RolloutState.SOAKING)  # waves of which nobody is asked any more
+    settled = {*rollout.asked, *(device for wave in rollout.waves[max(over, 0) :] for device in wave.devices)}
+    fresh = [device for device in present if device not in settled]
+    if not fresh:
+        return rollout
+    waves = join(_without(rollout.waves, set(fresh)), fresh, rollout.spec, opened=rollout.wave)
     return msgspec.structs.replace(rollout, waves=waves)
+
+
+def _without(waves: Sequence[Wave], devices: Collection[str]) -> list[Wave]:
+    stay = [tuple(device for device in wave.devices if device not in devices) for wave in waves]
+    return [msgspec.structs.replace(wave, devices=left) for wave, left in zip(waves, stay, strict=True)]
 
 
 _CLOCKS = ("began_at", "shadow_at", "opened_at", "complete_at")

@@ -176,7 +176,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Persons that must agree before the first wave opens, 0 to 2."""
 
     approve_within_s: float = 604_800.0
-    """Seconds within which they must have; a rollout that nobody wants ends."""
+    """Seconds within which they must have, and the release be published: a rollout that nobody wants ends."""
 
     reason: str = ""
     kind: str = "rollout"

@@ -17,6 +17,10 @@ from shared.errors import FaultError
 BUSY_MS = 10_000
 """How long a writer waits for another one before it gives up."""
 
+IDLE_MS = 5_000
+"""How long a transaction may pause before PostgreSQL ends it: its process was frozen, and holds back all writers. On
+SQLite nobody can end it, and the others wait until the process goes on or is killed."""
+
 WRITERS = 0x68_6C_64_62
 """Key of the advisory lock that PostgreSQL's writers queue for."""
 
@@ -135,7 +139,7 @@ def _prepare_postgresql(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: object) -> None:  # the driver's own connection has no common type
         with connection.cursor() as cursor:  # a writer that was frozen must not hold back all others
-            cursor.execute(f"SET idle_in_transaction_session_timeout = {BUSY_MS}")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_MS}")
         connection.commit()
 
     @event.listens_for(engine, "begin")

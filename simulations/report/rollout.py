@@ -19,20 +19,19 @@ def summary(report: RolloutReport) -> Table:
     said = "[green]everything was seen[/]" if report.held else "[red]not everything was seen[/]"
     title = f"{report.devices} devices, seed {report.seed}, {report.seconds:.0f} s: {said}"
     table = Table(title=title, title_justify="left")
-    for header in ("act", "accuracy", "ended", "active", "reached", "evidence"):
+    for header in ("act", "accuracy", "outcome", "evidence"):
         table.add_column(header)
     for act in report.acts:
         table.add_row(
-            f"{act.name} ({act.release})",
+            f"{act.name}\n{act.release}",
             f"{act.accuracy:.3f}",
-            f"{act.state} in {act.ended_s - act.began_s:.0f} s",
-            f"{sum(wave.active for wave in act.waves)} of {sum(wave.devices for wave in act.waves)}",
-            str(len(act.reached)),
-            act.reason or "; ".join(_evidence(act)),
+            _outcome(act),
+            act.reason or "\n".join(_evidence(act)) or "nothing to compare with",
             style="" if all(check.held for check in act.checks) else "red",
+            end_section=True,
         )
     for where, check in missing(report):
-        table.add_row(where, "", "", "", "", f"{check.name}: {check.said}", style="bold red")
+        table.add_row(where, "", check.name, check.said, style="bold red")
     return table
 
 
@@ -43,11 +42,17 @@ def missing(report: RolloutReport) -> Iterator[tuple[str, Check]]:
     yield from (("at the end", check) for check in report.checks if not check.held)
 
 
+def _outcome(act: Act) -> str:
+    took = f"{act.state} in {act.ended_s - act.began_s:.0f} s"
+    active = sum(wave.active for wave in act.waves)
+    return f"{took}\nserves on {active}" if act.state == "done" else f"{took}\nseen by {len(act.reached)}"
+
+
 def _evidence(act: Act) -> Iterator[str]:
     for number, wave in enumerate(act.waves, 1):
         for gate in wave.gates:
             if gate.gate == "accuracy":
-                yield f"wave {number}: {gate.verdict} by {gate.measured or 0:+.3f} over {gate.inputs}"
+                yield f"wave {number}: {gate.verdict}, {gate.measured or 0:+.3f} over {gate.inputs} labels"
 
 
 def keep(report: RolloutReport, directory: Path) -> None:
@@ -67,8 +72,8 @@ def page(report: RolloutReport) -> str:
     verdict = "Only the good releases stayed" if report.held else "Not everything was seen"
     parts = [
         f"<h1 class='{'good' if report.held else 'bad'}'>{verdict}</h1>",
-        f"<p class='lead'>Scenario <code>{escape(report.scenario)}</code>, seed {report.seed}, {report.devices} devices "
-        f"at {len(set(report.sites.values()))} sites, {report.seconds:.0f} seconds; the canaries are "
+        f"<p class='lead'>Scenario <code>{escape(report.scenario)}</code>, seed {report.seed}, {report.devices} "
+        f"devices at {len(set(report.sites.values()))} sites, {report.seconds:.0f} seconds; the canaries are "
         f"{escape(', '.join(report.canaries))}.</p>",
         _section("All releases over time", plots.story(report)),
         *(_act(act) for act in report.acts),

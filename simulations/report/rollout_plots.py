@@ -11,6 +11,9 @@ from simulations.scenarios.rollout.record import Act, RolloutReport
 
 COLOUR = {**STAGE_COLOURS, "shadow": "#6940a5", "withdrawn": "#e4d7f0"}
 
+LEAST = -10.0
+"""Logarithms of capital below it are drawn there."""
+
 
 def story(report: RolloutReport) -> str:
     """Devices that serve each release, over the whole run."""
@@ -43,16 +46,15 @@ def capital(act: Act) -> str:
     """What the sequential test of accuracy had won for either claim at each look."""
     figure, axes = plt.subplots(figsize=(8.6, 2.2), layout="constrained")
     for wave in sorted({look.wave for look in act.looks}):
-        looks = [look for look in act.looks if look.wave == wave]
-        times = [look.at_s for look in looks]
-        first = wave == act.looks[0].wave
-        axes.plot(
-            times, [max(look.not_worse, -10) for look in looks], color="#0f7b6c", label="not worse" if first else None
-        )
-        axes.plot(times, [max(look.worse, -10) for look in looks], color="#ba2525", label="worse" if first else None)
-    axes.axhline(act.looks[-1].needed, color=INK, linewidth=1, linestyle="--")
+        looks = sorted((look for look in act.looks if look.wave == wave), key=lambda look: look.at_s)
+        times, first = [look.at_s for look in looks], wave == act.looks[0].wave
+        for claim, colour in (("not_worse", "#0f7b6c"), ("worse", "#ba2525")):
+            capitals = [max(getattr(look, claim), LEAST) for look in looks]
+            label = claim.replace("_", " ") if first else None
+            axes.plot(times, capitals, color=colour, label=label, marker=".", markersize=3)
+        axes.hlines(looks[-1].needed, times[0], times[-1], color=INK, linewidth=1, linestyle="--")
     axes.axhline(0, color=MUTED, linewidth=0.6)
-    axes.set(xlabel="seconds", ylabel="log capital (cut at -10)")
+    axes.set(xlabel="seconds", ylabel=f"log capital (cut at {LEAST:g})")
     _legend(axes)
     return svg(figure)
 

@@ -24,9 +24,16 @@ READY_S = 40.0
 class World:
     """Real processes on loopback; `stop` ends every one of them."""
 
-    def __init__(self, directory: Path, *, port_base: int = 0, env: Mapping[str, str] | None = None) -> None:
-        """Take a directory, emptied by `build`, the first of three ports, of which 0 chooses free ones, and what the
-        coordinator is told by its environment.
+    def __init__(
+        self, directory: Path, *, port_base: int = 0, env: Mapping[str, str] | None = None, crowded: bool = False
+    ) -> None:
+        """Take where it lives and what it is.
+
+        Args:
+            directory: emptied by `build`.
+            port_base: first of three ports; 0 chooses free ones.
+            env: what the coordinator is told by its environment.
+            crowded: one session speaks for thousands of devices, none of which trains: no SuperLink, no access list.
         """
         self.directory = directory
         self.logs = directory / "logs"
@@ -34,7 +41,10 @@ class World:
         self.ports = list(range(port_base, port_base + 3)) if port_base else free_ports(3)
         self.agents: dict[str, Process] = {}
         self.specs: dict[str, AgentSpec] = {}
+        self._crowded = crowded
         self._env = {"HINTERLAND_LOOP_EVERY_S": "0.5", **(env or {})}
+        if crowded:
+            self._env["HINTERLAND_SUPERLINK_ENABLED"] = "false"
         self._servers: list[Process] = []
         self._broker: Broker | None = None
         self._client: Client | None = None
@@ -74,17 +84,22 @@ class World:
         """
         layout, (api, broker, superlink) = self.layout, self.ports
         self._broker = Broker(
-            layout.broker_config.parent, layout.broker, port=broker, executable=find_mosquitto(Path(".venv"))
+            layout.broker_config.parent,
+            layout.broker,
+            port=broker,
+            executable=find_mosquitto(Path(".venv")),
+            guarded=not self._crowded,
         )
         self._broker.start()
         coordinator = console_script("hinterland-coordinator")
         place = ["--dir", str(layout.directory)]
-        for name in ("superlink", "serve"):
+        ports = {"serve": api} if self._crowded else {"superlink": superlink, "serve": api}
+        for name in ports:
             server = Process(name, [*coordinator, name, *place], logs=self.logs, env=self._env)
             server.start()
             self._servers.append(server)
             self._record()
-        for server, port in zip(self._servers, (superlink, api), strict=True):
+        for server, port in zip(self._servers, ports.values(), strict=True):
             server.wait_until(partial(answers, port), within_s=READY_S)
         self._servers[-1].wait_until(self._healthy, within_s=READY_S)
 

@@ -140,7 +140,7 @@ def _fetch(pipe: Connection, devices: list[tuple[str, Endpoint]], place: Path, v
             bus, partial, device=device_id(name), clock=clock, random=Random(name), patience=Patience()
         )  # fmt: skip
         await download.run(_no_notice)
-        (await asyncio.to_thread(partial.finish)).unlink()
+        await asyncio.to_thread(partial.finish)
 
     async def run() -> None:
         buses = [(MqttBus(endpoint, identity=name, random=Random(name)), name) for name, endpoint in devices]
@@ -152,6 +152,8 @@ def _fetch(pipe: Connection, devices: list[tuple[str, Endpoint]], place: Path, v
         await asyncio.gather(*(one(bus, name) for bus, name in buses))
         pipe.send(time.time())
         await asyncio.to_thread(pipe.recv)
+        for _, name in buses:
+            (place / f"{name}.part").unlink()
         await _cancel(tasks)
 
     asyncio.run(run())
@@ -289,7 +291,6 @@ def _fetch_http(
             file.flush()
             os.fsync(file.fileno())
         assert whole.hexdigest() == digest
-        (place / f"{name}.http").unlink()
         writer.close()
 
     async def run() -> None:
@@ -299,5 +300,7 @@ def _fetch_http(
         await asyncio.gather(*(one(*client) for client in opened))
         pipe.send(time.time())
         await asyncio.to_thread(pipe.recv)
+        for name, *_ in clients:
+            (place / f"{name}.http").unlink()
 
     asyncio.run(run())

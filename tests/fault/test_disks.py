@@ -9,6 +9,8 @@ from tests.fault.conftest import needs
 from tests.fault.damage import Damage, after_damage, fill, on_a_full_disk, on_a_read_only_disk, take_inodes
 from tests.fault.test_kills import SECOND, THIRD
 
+pytestmark = pytest.mark.slow
+
 AGAIN = "nothing new after a restart"
 OLD, NOW = {"activity": "activity-1"}, {"activity": "activity-2"}
 ACTIVE, IDLE = "models/activity/B/", "models/activity/A/"

@@ -13,6 +13,8 @@ from tests.fault.disk import SYNCS, WRITES, Fate
 from tests.fault.stories import STORIES
 from tests.fault.tracer import RENAMES, Trace
 
+pytestmark = pytest.mark.slow
+
 BY_STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 
 SECOND = "a second release over the first"

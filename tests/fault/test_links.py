@@ -17,6 +17,8 @@ from tests.fault.ground import DEVICE, FLEET, TENANT, make_ground, wanted
 from tests.fault.proxy import Proxy
 from tests.fault.verdict import committed
 
+pytestmark = [pytest.mark.slow, pytest.mark.system]
+
 CHUNKS = 8
 BYTES = {counter: Random(counter).randbytes((CHUNKS - 1) * CHUNK_SIZE + 1000) for counter in (1, 2)}
 SECOND = {"activity": "activity-2"}

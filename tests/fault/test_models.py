@@ -15,6 +15,8 @@ from shared.messages import Stage
 from tests.fault.damage import after_kills
 from tests.hostile_model import isolation
 
+pytestmark = pytest.mark.slow
+
 X = np.zeros((1, 6, 100), np.float32)
 AGAIN = "nothing new after a restart"
 OLD, NOW = {"activity": "activity-1"}, {"activity": "activity-2"}

@@ -9,6 +9,8 @@ from tests.fault.power import Outage, cut_power
 from tests.fault.stories import STORIES
 from tests.fault.test_kills import SECOND, THIRD
 
+pytestmark = pytest.mark.slow
+
 EAGER = (SECOND, THIRD, "a release that does not load")
 
 

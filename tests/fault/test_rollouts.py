@@ -12,6 +12,8 @@ from cloud.rollout.advance import RolloutState
 from tests.fault.disk import Disk, Fate
 from tests.fault.office import FLEET, MODEL, RELEASE, Office, in_a_child, open_office
 
+pytestmark = pytest.mark.slow
+
 WAVES = [0.4, 1.0]
 EVENTS = [
     ("rollout.created", None),

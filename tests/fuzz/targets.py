@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from shared.codec import pack, unpack
+from shared.ids import sha256
 from shared.messages import Ack, Batch, Command, Desired, DriftReport, Record, Stage, Telemetry, UpdateStatus, Want
 from shared.sketch import Sketch
 from shared.topics import Up
@@ -38,7 +39,7 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
 
 def targets(place: Path) -> list[Target]:
     """All of them; `place` is an empty directory for those that need files."""
-    return [*_messages(), *_documents(), *_doors(place), *_taps(), *proofs.targets(place)]
+    return [*_messages(), *_documents(), *_doors(place), *_taps(), *_relays(), *proofs.targets(place)]
 
 
 def _messages() -> list[Target]:
@@ -216,6 +217,28 @@ def _doors(place: Path) -> list[Target]:
     return [
         Target(name="superlink-door", parse=door, seeds=calls),
         Target(name="label-file", parse=labels, seeds=[label * 3, label + b"half"], share=0.3),
+    ]
+
+
+def _relays() -> list[Target]:
+    from edge.relay import frames
+
+    def request(data: bytes) -> None:
+        length = frames.check_length(data[: frames.LENGTH], most=frames.MAX_REQUEST)
+        body = data[frames.LENGTH :][:length]
+        digests = frames.decode_request(body)
+        assert frames.encode_request(digests)[frames.LENGTH :] == body
+
+    def answer(data: bytes) -> None:
+        length = frames.check_length(data[: frames.LENGTH], most=1 + (256 << 10))
+        has, chunk = frames.decode_answer(data[frames.LENGTH :][:length])
+        assert chunk == b"" or has is frames.Has.HERE
+
+    asked = [frames.encode_request([sha256(bytes([n])) for n in range(count)]) for count in (1, 3, frames.MOST)]
+    given = [frames.answer_head(has) for has in frames.Has] + [frames.answer_head(frames.Has.HERE, 300) + b"c" * 300]
+    return [
+        Target(name="relay-request", parse=request, seeds=asked, share=0.5),
+        Target(name="relay-answer", parse=answer, seeds=given, share=0.5),
     ]
 
 

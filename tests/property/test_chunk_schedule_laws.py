@@ -7,11 +7,12 @@ from cloud.distribution.schedule import Key, Lane, Schedule
 from shared.bundle import CHUNK_SIZE
 from shared.ids import Digest
 
-QUIET, TRANSIT = 2.0, 0.5
+QUIET, TRANSIT = 2.0, 5.0
 FLEETS = ("north", "south", "east")
 eighths = st.integers(0, 16).map(lambda number: number / 8)  # sums of them are exact
 forms = st.sampled_from(["", "z", "d-0123456789abcdef"])
-wants = st.tuples(eighths, st.sampled_from(FLEETS), forms, st.sets(st.integers(0, 5)))
+DEVICES = st.sampled_from(["fast", "slow"])
+wants = st.tuples(eighths, st.sampled_from(FLEETS), DEVICES, forms, st.sets(st.integers(0, 5)))
 lanes = st.builds(
     Lane,
     weight=st.integers(1, 4),
@@ -30,15 +31,22 @@ class Run:
         self.rules = rules
         self.now = 0.0
         self.sent = {}
-        self.owed = set()
+        self.owed, self.asked = set(), {}
         self.log = []
 
     def lane(self, fleet):
         return self.rules.get(fleet, Lane())
 
-    def ask(self, fleet, keys):
-        assert self.schedule.ask(keys, at=self.now, fleet=fleet) == 0
-        self.owed |= {(fleet, key) for key in keys if self.now - self.sent.get(key, -QUIET) >= TRANSIT}
+    def ask(self, fleet, device, keys):
+        device = f"{device} of {fleet}"
+        assert self.schedule.ask(keys, at=self.now, fleet=fleet, device=device) == 0
+        for key in keys:  # owed: what did not leave lately, and what somebody misses who has asked since
+            if (
+                self.now - self.sent.get(key, -TRANSIT) >= TRANSIT
+                or self.asked.get((device, key), -1) >= self.sent[key]
+            ):
+                self.owed.add((fleet, key))
+            self.asked[device, key] = self.now
 
     def drain(self, sizes):
         while (taken := self.schedule.take(at=self.now)) is not None:
@@ -63,9 +71,9 @@ def size_of(key):
 @given(st.lists(wants, max_size=30), arrangements)
 def test_each_chunk_at_most_once_in_the_quiet_time_and_every_open_fleet_is_served(steps, rules):
     run = Run(rules)
-    for pause, fleet, form, indices in steps:
+    for pause, fleet, device, form, indices in steps:
         run.now += pause
-        run.ask(fleet, {Key(Digest("d"), index, form) for index in indices})
+        run.ask(fleet, device, {Key(Digest("d"), index, form) for index in indices})
         run.drain(size_of)
     run.finish(size_of)
     assert not {fleet for fleet, _ in run.owed if run.lane(fleet).open}
@@ -79,9 +87,9 @@ def test_each_chunk_at_most_once_in_the_quiet_time_and_every_open_fleet_is_serve
 @given(st.lists(wants, max_size=30), st.sampled_from([CHUNK_SIZE / 4, CHUNK_SIZE, CHUNK_SIZE * 3]))
 def test_no_stretch_of_time_exceeds_a_rate_by_more_than_a_chunk(steps, rate):
     run = Run({"north": Lane(rate=rate)})
-    for pause, fleet, form, indices in steps:
+    for pause, fleet, device, form, indices in steps:
         run.now += pause
-        run.ask(fleet, {Key(Digest(fleet), index, form) for index in indices})
+        run.ask(fleet, device, {Key(Digest(fleet), index, form) for index in indices})
         run.drain(size_of)
     run.finish(size_of)
     north = [(at, size) for at, fleet, size in run.log if fleet == "north"]

@@ -51,6 +51,7 @@ class RolloutMachine(RuleBasedStateMachine):
         )  # fmt: skip
         self.reports: dict[str, Report] = {}
         self.evidence: dict[str, Evidence] = {}
+        self.present = set(self.names)
         self.excused: set[str] = set()
         self.begun: list[int] = []
         self.opened: list[int] = []
@@ -93,11 +94,15 @@ class RolloutMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(LATE))
     def come_late(self, name):
-        self.rollout = admit(self.rollout, [name])
+        self.present.add(name)
 
     @rule(name=st.sampled_from(NAMES))
     def leave(self, name):
         self.excused.add(name)
+
+    @rule(name=st.sampled_from(NAMES))
+    def come_back(self, name):
+        self.excused.discard(name)
 
     @precondition(lambda self: self.rollout.state not in TERMINAL)
     @rule(stop=st.booleans())
@@ -133,6 +138,7 @@ class RolloutMachine(RuleBasedStateMachine):
     def turn(self):
         if self.rollout.state is RolloutState.HALTED:
             assert advance(self.rollout, self.view(), at=self.at) == []
+        self.rollout = admit(self.rollout, sorted(self.present - self.excused))
         for action in advance(self.rollout, self.view(), at=self.at):
             self._expect(action)
             self.rollout = apply(self.rollout, action, at=self.at)
@@ -156,7 +162,7 @@ class RolloutMachine(RuleBasedStateMachine):
                 if before.state is not RolloutState.SHADOWING:
                     assert not before.compares
                     self.begun.append(wave)
-                elif set(before.waves[wave].devices) - self.excused:
+                elif before.compares and set(before.waves[wave].devices) - self.excused:
                     assert {proof.verdict for proof in proofs} == {Verdict.NOT_WORSE}
                     assert self.found()[wave].agreed > 0.8 * self.found()[wave].inputs
                     assert self.found()[wave].inputs >= before.spec.shadow.least
@@ -174,8 +180,13 @@ class RolloutMachine(RuleBasedStateMachine):
                     held = self.reports[name]
                     since = before.opened_at if held.asked_at is None else held.asked_at
                     assert held.stage in SETTLED or since <= late
+            case Halt(reason) if "did not settle" in reason:
+                name = reason.split()[0]
+                (wave,) = [wave for wave in before.waves if name in wave.devices]
+                assert self.reports[name].asked_at + wave.deadline_s <= self.at
             case Finish():
                 assert self.opened == list(range(len(before.waves)))
+                assert self.present - self.excused <= set(before.asked)  # nobody is left behind
 
     def _check_budgets(self):
         budget = self.rollout.spec.budget

@@ -40,7 +40,7 @@ class Replicas:
     """A directory, a broker, and the coordinators `a` and `b`."""
 
     def __init__(self, directory: Path, *, store: str = "") -> None:
-        self.directory, self.logs = directory / "coordinator", directory
+        self.directory, self.logs, self.server = directory / "coordinator", directory, bool(store)
         self.ports = dict(zip("ab", free_ports(2), strict=True))
         broker, superlink = free_ports(2)
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("HINTERLAND_")}
@@ -139,7 +139,7 @@ class Device:
             )
             await self.uplink.say(Up.TELEMETRY, window)
             self.said += 1
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     async def activate(self, through: Callable[[], str]) -> None:
         """Say that what is asked of this device serves."""

@@ -43,7 +43,10 @@ class Origin(StrEnum):
     """An operator, who trained it elsewhere."""
 
     RESTORED = "restored"
-    """An older release whose bytes are brought back: it was admitted once, and must not wait."""
+    """An older release of a run whose bytes are brought back: it was admitted once, and must not wait."""
+
+    REIMPORTED = "reimported"
+    """The same of one that an operator brought: it is held to the papers that were asked of it then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

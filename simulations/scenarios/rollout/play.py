@@ -147,39 +147,38 @@ def _act(story: Story, act: Act) -> record.Act:
     rollout = client.apply_rollout(document(act, release.id, story.cast), reason=act.words).rollout
     looks: list[record.Look] = []
     with story.narrator.stage(f"{act.name}: {act.words}") as bar:
-        story.watch.until(f"the end of {rollout}", lambda: _over(story, rollout, looks, bar), within_s=ACT_S)
+        story.watch.until(f"the end of {rollout}", lambda: _over(story, act, rollout, looks, bar), within_s=ACT_S)
         _settle(story, act, rollout)
     time.sleep(TELEMETRY_S)  # the last window of the act
     return _record(story, act, client.rollout(rollout), looks, before=before, began=began, after=after)
 
 
-def _over(story: Story, rollout: str, looks: list[record.Look], bar: Bar) -> bool:
+def _over(story: Story, act: Act, rollout: str, looks: list[record.Look], bar: Bar) -> bool:
     seen = story.world.client.rollout(rollout)
-    bar.update(sum(wave.active for wave in seen.progress), len(story.cast.cameras), text=_line(seen))
-    looks += _looks(seen, at=time.time() - story.began)
+    if act.good:
+        bar.update(sum(wave.active for wave in seen.progress), len(story.cast.cameras), text=_line(act, seen))
+    else:
+        bar.update(0, 1, text=_line(act, seen))
+    if seen.state == "shadowing":
+        looks += _looks(seen, seen.wave, at=time.time() - story.began)
     return seen.state in OVER
 
 
-def _looks(seen: api.Rollout, *, at: float) -> list[record.Look]:
-    """How the comparison of the present wave stands."""
-    if seen.state != "shadowing" or not 0 <= seen.wave < len(seen.progress):
+def _looks(seen: api.Rollout, wave: int, *, at: float) -> list[record.Look]:
+    """How the comparison of a wave stands, or ended."""
+    if not 0 <= wave < len(seen.progress):
         return []
     return [
         record.Look(
-            at_s=at,
-            wave=seen.wave,
-            inputs=gate.inputs,
-            not_worse=gate.not_worse,
-            worse=gate.worse,
-            needed=gate.needed,
+            at_s=at, wave=wave, inputs=gate.inputs, not_worse=gate.not_worse, worse=gate.worse, needed=gate.needed
         )
-        for gate in seen.progress[seen.wave].gates
+        for gate in seen.progress[wave].gates
         if gate.gate == "accuracy"
     ]
 
 
-def _line(seen: api.Rollout) -> str:
-    return f"{seen.release}: {seen.state}, wave {seen.wave + 1} of {len(seen.progress)}"
+def _line(act: Act, seen: api.Rollout) -> str:
+    return f"{seen.release} ({act.name}): {seen.state}, wave {seen.wave + 1} of {len(seen.progress)}"
 
 
 def _settle(story: Story, act: Act, rollout: str) -> None:
@@ -217,6 +216,8 @@ def _record(
 ) -> record.Act:
     client, cast = story.world.client, story.cast
     events = _events(client, after=after)
+    for wave, at in timeline.decided(events, seen.id).items():
+        looks += _looks(seen, wave, at=at - story.began)
     counts = answered(before, client.telemetry().inference, releases=story.promoted)
     made = record.Act(
         name=act.name,

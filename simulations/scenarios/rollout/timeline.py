@@ -44,6 +44,20 @@ def busiest(events: Sequence[Event], *, rollout: str, release: str, sites: Mappi
     return most
 
 
+def decided(events: Sequence[Event], rollout: str) -> dict[int, float]:
+    """Index of a wave → when its comparison ended, Unix seconds."""
+    wave = -1
+    ends: dict[int, float] = {}
+    for event in sorted(events, key=lambda each: each.id):
+        if event.subject != rollout:
+            continue
+        if event.kind == "rollout.shadow":
+            wave = event.data["wave"]
+        elif event.kind in ("rollout.open", "rollout.halted") and wave >= 0:
+            ends.setdefault(wave, event.at)
+    return ends
+
+
 def _steps(events: Sequence[Event], release: str) -> list[Event]:
     return sorted((event for event in events if _is_step(event, release)), key=lambda event: event.id)
 

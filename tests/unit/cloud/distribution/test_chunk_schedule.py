@@ -9,7 +9,7 @@ OTHER = Key(Digest("e"), 1)
 
 
 def schedule(**lanes):
-    plan = Schedule(gather_s=0.5, quiet_s=2, most=10, transit_s=0.25)
+    plan = Schedule(gather_s=0.5, quiet_s=2, most=10, transit_s=10)
     plan.arrange(lanes)
     return plan
 
@@ -39,19 +39,29 @@ def test_a_blob_that_flows_goes_on_at_once():
     assert [taken(plan, 0.6), taken(plan, 1.0), taken(plan, 1.1)] == [TWO, None, OTHER]
 
 
-def test_what_is_on_its_way_is_not_sent_again():
+def test_what_is_on_its_way_is_sent_again_to_those_only_who_ask_again():
     plan = schedule()
-    plan.ask([ONE], at=0)
+    plan.ask([ONE], at=0, device="fast")
     assert taken(plan, 0.5) == ONE
-    plan.ask([ONE], at=0.7)
+    plan.ask([ONE], at=0.7, device="slow")
     assert plan.wait_s(at=0.7) is None
+    plan.ask([ONE], at=1.7, device="slow")
+    assert plan.wait_s(at=1.7) == pytest.approx(0.8)
+
+
+def test_after_its_time_on_the_way_a_chunk_is_sent_to_whoever_asks():
+    plan = schedule()
+    plan.ask([ONE], at=0, device="fast")
+    assert taken(plan, 0.5) == ONE
+    plan.ask([ONE], at=10.5, device="late")
+    assert taken(plan, 11) == ONE
 
 
 def test_stragglers_share_the_second_copy():
     plan = schedule()
     plan.ask([ONE], at=0)
     assert taken(plan, 0.5) == ONE
-    for at in (0.8, 1.0, 1.4):
+    for at in (0.6, 1.0, 1.4):
         plan.ask([ONE], at=at)
     assert plan.wait_s(at=1.5) == 1.0
     assert [taken(plan, 2.4), taken(plan, 2.5), taken(plan, 9)] == [None, ONE, None]

@@ -1,6 +1,7 @@
 import pytest
 
 from cloud.distribution.metadata import MetadataPublisher
+from cloud.loop.turn import Publishing
 from shared import topics
 from shared.bus.memory import MemoryBroker
 from shared.codec import pack
@@ -86,3 +87,39 @@ async def test_the_order_is_kept_and_the_pointer_comes_last(published, running, 
         await published.publish(ROOT, STAMP)
         await until(lambda: len(heard) == 3)
     assert [topic.split("/")[-1] for topic in heard] == ["1.root.json", "timestamp.json", "desired"]
+
+
+async def test_what_a_former_leader_published_late_is_put_right(published, running, until):
+    late = published.broker.bus("coordinator-b")
+    async with running(published.bus, late):
+        await published.publish(ROOT, STAMP)
+        await until(lambda: published.bus.counts.handled == 2)  # its own two files, heard again
+        assert not published.publisher.disturbed
+        await late.publish(topics.tuf_metadata(TENANT, "timestamp.json"), b"stamp 0", retain=True)
+        await late.publish(topics.tuf_metadata(TENANT, "1.root.json"), b"", retain=True)
+        await until(lambda: published.bus.counts.handled == 4)
+        assert published.publisher.disturbed
+        await late.publish(topics.desired(FLEET), pack(Desired(timestamp=0)), retain=True)
+        assert await published.publish(ROOT, STAMP) == 3
+        assert not published.publisher.disturbed
+    assert published.held == {**dict([ROOT, STAMP]), topics.desired(FLEET): pack(Desired(timestamp=1))}
+
+
+async def test_the_next_turn_publishes_again_what_was_disturbed(published, running, until):
+    class Files:
+        timestamp_version = 1
+
+        def files(self):
+            return [ROOT, STAMP]
+
+        def fleets(self):
+            return [FLEET]
+
+    publishing = Publishing(Files(), published.publisher, published.bus)
+    late = published.broker.bus("coordinator-b")
+    async with running(published.bus, late):
+        await publishing.step()
+        await late.publish(topics.tuf_metadata(TENANT, "timestamp.json"), b"stamp 0", retain=True)
+        await until(lambda: published.publisher.disturbed)
+        await publishing.step()
+    assert published.held[STAMP[0]] == STAMP[1]

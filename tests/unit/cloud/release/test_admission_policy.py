@@ -126,6 +126,12 @@ def test_a_restored_release_is_held_to_its_papers_and_to_no_figure():
     assert rules(papers(bom=None), origin=Origin.RESTORED) == ["require"]
 
 
+def test_an_import_that_is_brought_back_needs_no_paper_that_was_not_asked_of_it_before():
+    only = papers(evaluation=None, parity=None, bom=None)
+    assert rules(only, origin=Origin.REIMPORTED) == []
+    assert rules([], origin=Origin.REIMPORTED) == ["imported.require"]
+
+
 def test_the_file_that_set_up_writes_is_the_default(tmp_path):
     assert read_policy(tmp_path / "admission.toml") == Policy()
     (tmp_path / "admission.toml").write_text(TEMPLATE)

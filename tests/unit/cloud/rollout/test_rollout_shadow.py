@@ -116,6 +116,16 @@ def test_a_place_has_no_more_unsettled_devices_than_its_budget():
     assert advance(now, View(places=places, reports=said(a=Stage.ACTIVE)), at=1.0) == [Ask(("c",))]
 
 
+def test_who_is_asked_late_has_as_much_time_as_all_others():
+    spec = Spec(release="m-2", waves=(WaveSize(percent=100),), budget=Budget(devices=1), deadline_s=100)
+    hall = dict.fromkeys(NAMES, "hall")
+    now = rollout(spec)
+    for action in advance(now, View(places=hall), at=0.0):
+        now = apply(now, action, at=0.0)
+    view = View(places=hall, reports=said(a=Stage.ACTIVE))
+    assert advance(now, view, at=500.0) == [Ask(("b",))]  # long after the wave opened
+
+
 def test_a_budget_in_percent_is_at_least_one():
     spec = Spec(release="m-2", waves=(WaveSize(percent=100),), budget=Budget(percent=10))
     view = View(places=dict.fromkeys(NAMES, "hall"), members={"hall": 4})
@@ -195,6 +205,31 @@ def test_who_is_asked_long_after_the_wave_opened_has_the_whole_deadline():
     opened = rollout(spec, state=RolloutState.OPEN, wave=0, asked=("a",), opened_at=0.0)
     view = View(reports=said(a=Stage.ACTIVE), places=dict.fromkeys(NAMES, "=bonn"))
     assert advance(opened, view, at=150.0) == [Ask(("b",))]
+
+
+def test_a_release_that_is_never_published_ends_its_rollout():
+    spec = msgspec.structs.replace(SPEC, approve_within_s=50)
+    assert advance(rollout(spec), View(published=False), at=49.0) == []
+    assert advance(rollout(spec), View(published=False), at=50.0) == [Halt("not published within 50 s")]
+
+
+def test_a_changed_plan_may_ask_for_no_comparison_any_more():
+    spec = msgspec.structs.replace(SPEC, shadow=Shadow())
+    changed = retarget(shadowing(), spec, NAMES)
+    assert advance(changed, View(), at=1.0) == [Open(0), Ask(("a",))]
+
+
+def test_who_was_away_when_its_wave_was_asked_comes_with_the_last():
+    spec = Spec(release="m-2", waves=(WaveSize(count=2), WaveSize(count=3)), soak_s=10)
+    now = rollout(spec)
+    for action in advance(now, View(excused={"b"}), at=0.0):
+        now = apply(now, action, at=0.0)
+    assert (now.asked, admit(now, NAMES)) == (("a",), now)  # the wave is still open, so it is asked at once
+    (complete,) = advance(now, View(excused={"b"}, reports=said(a=Stage.ACTIVE)), at=1.0)
+    now = apply(now, complete, at=1.0)
+    back = admit(now, NAMES)
+    assert [wave.devices for wave in back.waves] == [("a",), ("c",), ("d", "b")]
+    assert admit(back, NAMES) == back
 
 
 def test_late_comers_and_changed_plans():

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,7 @@ import pytest
 from edge.inference.host import ModelHost
 from edge.inference.isolated import ALARM, IsolatedSession
 from edge.inference.process import Isolation
-from shared.clock import SystemClock
+from shared.clock import SystemClock, VirtualClock
 from shared.errors import FaultError, HinterlandError, TrustError
 from tests.hostile_model import isolation
 from tests.models import SHAPE, classifier, place
@@ -46,6 +47,20 @@ def test_repeated_ends_are_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
     session.close()
     assert [record.levelname for record in caplog.records][-1] == "ERROR"
     assert f"ended its process {ALARM} times in a row" in caplog.text
+
+
+def test_starts_that_fail_count_however_long_it_had_served_before() -> None:
+    clock = VirtualClock()
+    session = IsolatedSession(b"nothing", isolation(), clock=clock, random=Random(1))
+    clock.advance(3600)
+    os.kill(session.pid, 9)
+    session._isolation = replace(isolation(), entry=("-c", "raise SystemExit(3)"))  # the machine has changed under it
+    for ends in range(1, ALARM + 1):
+        assert _raises(session, "")
+        assert session.ends == ends
+        clock.advance(100)
+    assert "status 3" in session.last_end
+    session.close()
 
 
 def test_a_process_that_was_killed_from_outside_comes_back_with_the_same_model(tmp_path: Path) -> None:
