@@ -80,7 +80,7 @@ class Shelf:
             place = loan.places.get(digest)
             if place is None:
                 continue
-            if loan.partial.holds(place.index) and (data := _proven(place, digest)) is not None:
+            if not loan.partial.lacks(place.index) and (data := _proven(place, digest)) is not None:
                 return Has.HERE, data
             if not loan.partial.closed:
                 has = Has.COMING
