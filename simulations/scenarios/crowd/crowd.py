@@ -21,7 +21,7 @@ from shared import topics
 from shared.bundle import FleetDesired, encode
 from shared.bus import Bus, Delivery
 from shared.codec import pack, unpack
-from shared.errors import HinterlandError, TransportError
+from shared.errors import TransportError
 from shared.ids import DeviceId, FleetId
 from shared.messages import Ack, Batch, Record
 from shared.topics import Down, Up
@@ -164,8 +164,6 @@ class Crowd:
                 await asyncio.sleep(0.05)  # a file of this version has not come yet
                 seen = -1
                 continue
-            except HinterlandError as error:
-                raise RuntimeError(f"the signed state cannot be proven: {error}") from error
             if document != self._seen:
                 self._obey(document)
 

@@ -21,7 +21,7 @@ from shared import api
 from shared.bundle import Schema
 from shared.bus.mqtt import Endpoint, MqttBus
 from shared.clock import SystemClock
-from shared.errors import FaultError
+from shared.errors import FaultError, HinterlandError
 from shared.ids import fleet_id, tenant_id
 from shared.trust import TrustClient
 from simulations.progress import Bar, Narrator
@@ -157,13 +157,20 @@ async def _crowd(world: World, *, seed: int, devices: int) -> AsyncIterator[Crow
         telemetry_s=TELEMETRY_S,
         seed=seed,
     )
-    tasks = [asyncio.create_task(work, name=name) for name, work in (("bus", bus.run()), ("crowd", crowd.run()))]
     try:
-        yield crowd
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work, name=name) for name, work in (("bus", bus.run()), ("crowd", crowd.run()))]
+            yield crowd
+            for task in tasks:
+                task.cancel()
+    except* HinterlandError as errors:
+        raise _first(errors) from errors
+
+
+def _first(errors: BaseExceptionGroup[HinterlandError]) -> HinterlandError:
+    """One of them, which is what a person can act on."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _act(story: Story, name: str, *, seed: int, compared: bool) -> None:
