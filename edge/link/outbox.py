@@ -208,7 +208,7 @@ class Outbox:
         """Go on in memory if the disk takes nothing any more; whether that is so."""
         with self._lock:
             if self.durable and _takes_nothing(error):
-                log.error("the disk takes no records: from now on they are kept in memory (%s)", error)  # noqa: TRY400 - expected kind of error
+                log.error("the disk takes no records: from now on they are kept in memory (%s)", error)
                 self._connection.close()
                 self._connection, self.durable = _memory(), False
                 self._cap = min(self._cap, MEMORY_CAP)
