@@ -57,8 +57,9 @@ class Sight:
         Raises:
             UnknownError: there is none of that name here.
         """
-        found = self.devices.get(device)
-        if found is None:
+        # one row, for a fleet may have ten thousand; PostgreSQL takes no text with a zero in it
+        found = None if "\0" in device else Devices(self._connection).find(device)
+        if found is None or not self.sees(found.fleet):
             raise UnknownError(f"no device {device!r}", hint="`hinterland devices` lists them.")
         return found
 

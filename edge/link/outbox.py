@@ -2,10 +2,14 @@
 
 SQLite in WAL mode with `synchronous=FULL`: `NORMAL` loses the last commits at a power cut. Records leave only after
 the coordinator's own acknowledgement, or, over the cap, oldest first, and then they are counted.
+
+A disk that takes no writes any more must not silence a device: from then on records are kept in memory under an epoch
+of their own, until the next start. What waits on the disk stays there and goes out after it.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import threading
@@ -34,6 +38,12 @@ MAX_RECORDS = 512
 
 MAX_BODY = MAX_MESSAGE - (4 << 10)
 """Bytes of one body, with room for the batch around it."""
+
+MEMORY_CAP = 8 << 20
+"""Most bytes of records in memory; what inference needs comes first."""
+
+_READ_ONLY = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+"""Primary result codes of a disk that takes nothing; a full one may have room again, and is waited for."""
 
 OVERHEAD = 64
 """Bytes a record costs on disk beside its body, about."""
@@ -65,14 +75,17 @@ class Outbox:
         self._connection = connection
         self._cap = cap
         self._clock = clock
+        self._random = random
         self._lock = threading.Lock()
-        self._connection.executescript(_SCHEMA)
-        self.epoch = self._epoch(random)
-        """Random id made with the file; (device, epoch, channel, seq) names a record for ever."""
-
         self._ledgers: dict[Up, Ledger] = {}
         self._bytes = 0
-        self._count()
+        self.durable = True
+        """False once records are kept in memory only."""
+
+        self.epoch = ""
+        """Random id made with the file; (device, epoch, channel, seq) names a record for ever."""
+
+        self._begin()
 
     @classmethod
     def open(cls, directory: Path, *, cap: int, clock: Clock, random: Random) -> Outbox:
@@ -85,8 +98,25 @@ class Outbox:
             random: makes the epoch's id; give a `SystemRandom` in production.
 
         Raises:
-            FaultError: the disk does not take it.
+            FaultError: there is no such place; a disk that takes no writes is none, and has memory in its stead.
         """
+        try:
+            return cls._on_disk(directory, cap=cap, clock=clock, random=random)
+        except FaultError as error:
+            if not _takes_nothing(error):
+                raise
+            log.error("records are kept in memory: %s", error)  # noqa: TRY400 - expected kind of error
+            return cls.in_memory(cap=cap, clock=clock, random=random)
+
+    @classmethod
+    def in_memory(cls, *, cap: int, clock: Clock, random: Random) -> Outbox:
+        """One that ends with the process."""
+        outbox = cls(_memory(), cap=min(cap, MEMORY_CAP), clock=clock, random=random)
+        outbox.durable = False
+        return outbox
+
+    @classmethod
+    def _on_disk(cls, directory: Path, *, cap: int, clock: Clock, random: Random) -> Outbox:
         path = directory / "outbox.sqlite"
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -122,6 +152,14 @@ class Outbox:
         for _, body in items:
             if len(body) > MAX_BODY:
                 raise ContractError(f"a record of {len(body)} bytes is over the limit of {MAX_BODY}")
+        try:
+            return self._extend(items)
+        except FaultError as error:
+            if not self._retreat(error):
+                raise
+        return self._extend(items)
+
+    def _extend(self, items: Sequence[tuple[Up, bytes]]) -> list[int]:
         at = self._clock.now()
         with self._transaction():
             numbers = [self._insert(channel, body, at) for channel, body in items]
@@ -151,15 +189,37 @@ class Outbox:
             return 0  # for an epoch before the file was lost
         if ack.channel not in self._ledgers or ack.seq > self._ledgers[ack.channel].last:
             raise ContractError(f"{ack.channel} {ack.seq} was acknowledged, but never written")
-        with self._transaction():
-            where = (ack.channel, ack.seq)
-            done = self._connection.execute("DELETE FROM record WHERE channel = ? AND seq <= ?", where).rowcount
-            self._count()
+        try:
+            with self._transaction():
+                where = (ack.channel, ack.seq)
+                done = self._connection.execute("DELETE FROM record WHERE channel = ? AND seq <= ?", where).rowcount
+                self._count()
+        except FaultError as error:
+            if not self._retreat(error):
+                raise
+            return 0  # it stays on the disk, and is told again, once, after the next start
         return done
 
     def ledger(self, channel: Up) -> Ledger:
         """The channel's account; never blocks."""
         return self._ledgers[channel]
+
+    def _retreat(self, error: FaultError) -> bool:
+        """Go on in memory if the disk takes nothing any more; whether that is so."""
+        with self._lock:
+            if self.durable and _takes_nothing(error):
+                log.error("the disk takes no records: from now on they are kept in memory (%s)", error)
+                self._connection.close()
+                self._connection, self.durable = _memory(), False
+                self._cap = min(self._cap, MEMORY_CAP)
+                self._begin()
+            return _takes_nothing(error)
+
+    def _begin(self) -> None:
+        """Have the tables, an epoch and an account of both."""
+        self._connection.executescript(_SCHEMA)
+        self.epoch = self._epoch(self._random)
+        self._count()
 
     def _insert(self, channel: Up, body: bytes, at: float) -> int:
         seq = self._ledgers[channel].last + 1
@@ -218,6 +278,18 @@ def _bounded(records: Iterator[Record]) -> Iterator[Record]:
         if size > MAX_BATCH and size > len(record.body) + OVERHEAD:
             return
         yield record
+
+
+def _takes_nothing(error: FaultError) -> bool:
+    """Whether the disk behind an error is one that takes no writes any more."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in (errno.EROFS, errno.EIO)
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _READ_ONLY
+
+
+def _memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", check_same_thread=False)  # guarded by the outbox's own lock
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from itertools import accumulate
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class PartialFile:
         self._whole, self._hashed = hashlib.sha256(), 0
         self._unsynced = self._received = 0
         self._file = -1
+        self._using = threading.RLock()  # a failed write closes the file itself
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             self._scan()
@@ -57,7 +59,7 @@ class PartialFile:
         return not self._missing
 
     def lacks(self, index: int) -> bool:
-        """Whether chunk `index` is still lacking."""
+        """Whether chunk `index` is still lacking; any thread may ask."""
         return index in self._missing
 
     @property
@@ -70,18 +72,18 @@ class PartialFile:
         """Whether no more chunks are taken."""
         return self._file < 0
 
-    def holds(self, index: int) -> bool:
-        """Whether chunk `index` is proven and written; any thread may ask."""
-        return index not in self._missing
-
     def accept(self, index: int, data: bytes) -> bool:
-        """Write chunk `index`; False when it is there already.
+        """Write chunk `index`; False when it is there already, or comes after the file was closed.
 
         Raises:
             TrustError: these are not the bytes that were signed; nothing was written.
             FaultError: the disk failed.
         """
-        if index not in self._missing:
+        with self._using:
+            return self._accept(index, data)
+
+    def _accept(self, index: int, data: bytes) -> bool:
+        if index not in self._missing or self.closed:
             return False
         chunk = self.variant.chunks[index]
         if len(data) != chunk.size or sha256(data) != chunk.digest:
@@ -141,10 +143,15 @@ class PartialFile:
             return False
 
     def close(self) -> None:
-        """Give the file back; what it holds stays for the next attempt."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Give the file back; what it holds stays for the next attempt.
+
+        A thread that is writing a chunk is waited for: whoever asked it to may have been cancelled meanwhile, and the
+        number of a closed file may be another one's at once.
+        """
+        with self._using:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
 
     def discard(self) -> None:
         """Close and remove the file, to give its space back."""

@@ -22,7 +22,7 @@ from fleet.profile import Choice, choose
 from shared.bundle import Schema
 from shared.bus.mqtt import Endpoint, MqttBus
 from shared.clock import SystemClock
-from shared.errors import HinterlandError, TransportError
+from shared.errors import HinterlandError
 from shared.ids import device_id
 from shared.messages import Stage, Telemetry, UpdateStatus
 from shared.topics import Up
@@ -186,11 +186,3 @@ async def until(true: Callable[[], bool], *, within_s: float) -> float:
 
 def kinds(client: Client) -> Counter[str]:
     return Counter(event.kind for event in client.events())
-
-
-def answers(client: Client) -> bool:
-    try:
-        client.health()
-    except TransportError:
-        return False
-    return True

@@ -162,7 +162,7 @@ async def test_a_byte_flipped_by_a_stolen_coordinator_session_is_refused(mosquit
         fetching = asyncio.create_task(device.download.run(notice))
         await asyncio.wait_for(asked.wait(), 5)
         altered = bytes([DATA[0] ^ 1]) + DATA[1 : 256 << 10]
-        await coordinator.publish(f"hl/1/blob/{variant.digest}/0", altered)
+        await coordinator.publish(f"hl/1/blob/{variant.digest}/z/0", b"\x00\x01" + altered)
         await until(lambda: notices)
         assert device.partial.missing[0] == 0
         await coordinator.off(f"hl/1/d/{A}/up/want")

@@ -130,12 +130,38 @@ def test_a_directory_that_cannot_be_made_says_so(tmp_path):
 def test_a_failed_commit_gives_no_number(reopen):
     outbox = reopen()
     outbox.append(Up.UPDATE, b"1")
-    outbox._connection.execute("PRAGMA query_only = ON")  # stands for a disk that went read-only
+    pages = outbox._connection.execute("PRAGMA page_count").fetchone()[0]
+    outbox._connection.execute(f"PRAGMA max_page_count = {pages}")  # stands for a full disk
     with pytest.raises(FaultError):
-        outbox.append(Up.UPDATE, b"2")
-    outbox._connection.execute("PRAGMA query_only = OFF")
+        outbox.append(Up.UPDATE, bytes(100_000))
+    outbox._connection.execute("PRAGMA max_page_count = 1000000")
+    assert outbox.durable
     assert outbox.append(Up.UPDATE, b"2") == 2
     assert outbox.ledger(Up.UPDATE) == Ledger(last=2, pending=2, dropped=0)
+
+
+def test_a_disk_that_takes_nothing_leaves_memory_and_an_epoch_of_its_own(reopen):
+    outbox = reopen()
+    outbox.append(Up.UPDATE, b"on disk")
+    before = outbox.epoch
+    outbox._connection.execute("PRAGMA query_only = ON")  # stands for a disk that went read-only
+    assert outbox.append(Up.UPDATE, b"in memory") == 1
+    assert (outbox.durable, outbox.epoch == before) == (False, False)
+    assert [record.body for record in outbox.batch(Up.UPDATE).records] == [b"in memory"]
+    assert outbox.acknowledge(Ack(boot=before, channel=Up.UPDATE, seq=1)) == 0
+    assert outbox.acknowledge(Ack(boot=outbox.epoch, channel=Up.UPDATE, seq=1)) == 1
+    outbox.close()
+    again = reopen()
+    assert again.epoch == before
+    assert [record.body for record in again.batch(Up.UPDATE).records] == [b"on disk"]
+
+
+def test_an_acknowledgement_that_cannot_be_written_is_no_reason_to_send_for_ever(reopen):
+    outbox = reopen()
+    outbox.append(Up.UPDATE, b"on disk")
+    outbox._connection.execute("PRAGMA query_only = ON")
+    assert outbox.acknowledge(Ack(boot=outbox.epoch, channel=Up.UPDATE, seq=1)) == 0
+    assert outbox.batch(Up.UPDATE) is None
 
 
 def test_writers_in_many_threads_leave_no_gap(reopen):

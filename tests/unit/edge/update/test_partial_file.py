@@ -1,4 +1,5 @@
 import os
+import threading
 from itertools import permutations
 from random import Random
 
@@ -137,3 +138,35 @@ def test_nothing_is_lacking_only_once_the_whole_is_hashed(partial, order):
         partial.accept(index, PIECES[index])
     assert seen == [False] * 3
     assert partial.finish().read_bytes() == DATA
+
+
+def test_closing_waits_for_the_thread_that_writes(partial, monkeypatch):
+    """Else the number of the closed file could be another file's by the time the bytes are written."""
+    writing, go_on, write, wrote = threading.Event(), threading.Event(), os.pwrite, []
+
+    def slow(file, data, offset):
+        writing.set()
+        assert go_on.wait(5)
+        wrote.append(os.path.samestat(os.fstat(file), partial.path.stat()))
+        return write(file, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    accepting = threading.Thread(target=partial.accept, args=(0, PIECES[0]))
+    closing = threading.Thread(target=partial.close)
+    accepting.start()
+    assert writing.wait(5)
+    closing.start()
+    closing.join(0.05)
+    assert not partial.closed
+    go_on.set()
+    accepting.join(5)
+    closing.join(5)
+    assert wrote == [True]
+    assert partial.closed
+    assert partial.missing == [1, 2]
+
+
+def test_a_chunk_after_the_end_is_not_taken(partial):
+    partial.close()
+    assert partial.accept(0, PIECES[0]) is False
+    assert partial.path.exists()
