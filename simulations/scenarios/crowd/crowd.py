@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,8 +37,8 @@ SPEAKERS = 12
 BROKER_BYTES_S = 200e6
 """What a broker on this kind of machine sends over mutual TLS: a new signed state does not reach everybody at once."""
 
-TURN_S = 0.05
-"""Seconds until a device looks again whether its last batch has been acknowledged."""
+FIRST = 0.0
+"""Monotonic seconds before which nothing is due: what was held back leaves before anything else."""
 
 LATE_S = 1.0
 
@@ -134,6 +134,7 @@ class Crowd:
         self._due: list[tuple[float, int, DeviceId, Saying]] = []
         self._number = itertools.count()
         self._waiting: defaultdict[tuple[str, Up], dict[int, Waiting]] = defaultdict(dict)
+        self._held: defaultdict[tuple[str, Up], deque[Saying]] = defaultdict(deque)
         self._more = asyncio.Event()
         self._seen = FleetDesired(fleet=fleet)
         bus.on(topics.down(DeviceId("+"), Down.ACK), self._acknowledged)
@@ -150,7 +151,11 @@ class Crowd:
     @property
     def quiet(self) -> bool:
         """Whether everybody has said all and heard of it, but for what is said all the time."""
-        return not self.unanswered and all(saying.channel is Up.TELEMETRY for *_, saying in self._due)
+        return (
+            not self.unanswered
+            and not any(self._held.values())
+            and all(saying.channel is Up.TELEMETRY for *_, saying in self._due)
+        )
 
     @property
     def unanswered(self) -> int:
@@ -224,9 +229,9 @@ class Crowd:
                 continue
             due, _, name, saying = heapq.heappop(self._due)
             if self._waiting[name, saying.channel]:  # an outbox sends in its order, and waits for each answer
-                self._put(now + TURN_S, name, saying)
+                self._held[name, saying.channel].append(saying)
                 continue
-            self.late += now - due > LATE_S
+            self.late += due > FIRST and now - due > LATE_S
             await self._say(self.devices[name], saying)
 
     async def _say(self, device: Device, saying: Saying) -> None:
@@ -250,6 +255,8 @@ class Crowd:
             if not waiting.again:
                 took = time.monotonic() - waiting.sent
                 self.answered.append(Answered(at=time.time(), seconds=took, channel=ack.channel))
+        if not batches and (held := self._held[name, ack.channel]):
+            self._put(FIRST, DeviceId(name), held.popleft())
 
     async def _send_again(self) -> None:
         while True:
