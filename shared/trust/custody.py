@@ -10,15 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Role, Root, TargetFile
 
 from shared.clock import Clock
 from shared.errors import TransportError, TrustError
 from shared.ids import sha256
+from shared.trust.errors import Altered
 from shared.trust.marks import ROOT, Marks, key_set
 from shared.trust.names import ISSUED
 from shared.trust.roots import keep_copies
 from shared.trust.session import Session, as_our_errors
+from shared.trust.source import Noting
 from shared.trust.store import MarkStore
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Custody:
         self.cache = directory / "metadata"
         self.copy = directory / "roots"
         self._root = root
-        self._source = source
+        self._source = Noting(source)
         self._clock = clock
         self._check = check
         self._store = MarkStore(directory)
@@ -71,12 +74,13 @@ class Custody:
 
         Raises:
             Expired: metadata is past its date.
+            Altered: a file is not the one that is signed.
             TrustError: a proof failed, or an older version than one accepted before was served.
             TransportError: files are missing at the source.
             FaultError: the disk failed.
         """
         self._session = None
-        with as_our_errors():
+        with as_our_errors(self._source):
             # (1) python-tuf: chain of roots, signatures, expiry, versions against its own cache
             session = Session(self.cache, root=self._root, source=self._source, now=self._now)
             session.refresh()
@@ -97,7 +101,7 @@ class Custody:
         session = self._session
         if session is None:
             raise TrustError("there is no fresh signed metadata", hint="Refresh first.")
-        with as_our_errors():
+        with as_our_errors(self._source):
             target = session.get_targetinfo(path)
         marks, snapshot = self.marks, session.root.roles["snapshot"]
         for name, role, version in session.delegated():
@@ -109,7 +113,8 @@ class Custody:
         """The bytes of a target that `find` gave; `most` bounds them.
 
         Raises:
-            TrustError: they are others, or too many.
+            Altered: they are others.
+            TrustError: they are too many.
             TransportError: the source lacks them.
         """
         if target.length > most:
@@ -119,8 +124,10 @@ class Custody:
         data = self._source.read(name)
         if data is None:
             raise TransportError(f"the source lacks {name}", hint="It comes with the next connection.")
-        with as_our_errors():
+        try:
             target.verify_length_and_hashes(data)  # digest before parsing: parsers see only proven bytes
+        except RepositoryError as error:
+            raise Altered(f"{target.path} is not the file that was signed: {error}", file=name) from error
         return data
 
     def keep(self, marks: Marks) -> None:
