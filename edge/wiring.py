@@ -89,7 +89,6 @@ def build(
 
     Raises:
         FaultError: the disk does not take the agent's state.
-        TrustError: the high-water marks are damaged.
         RefusedError: an address of a relay is none.
     """
     clock = clock or SystemClock()

@@ -50,8 +50,8 @@ class Custody:
             clock: judges expiry, with the last signed issue time as its floor.
             check: what else top-level metadata must satisfy before it counts.
 
-        Raises:
-            TrustError: the high-water marks are damaged.
+        Where the high-water marks are damaged it opens all the same, and from then on accepts nothing: what serves on
+        a device asks for the keys of its root at each start, and must not stop for what only concerns updates.
         """
         self.cache = directory / "metadata"
         self.copy = directory / "roots"
@@ -61,8 +61,14 @@ class Custody:
         self._check = check
         self._store = MarkStore(directory)
         self._session: Session | None = None
-        self.marks = self._store.load()
-        """What has been accepted so far."""
+        self.marks = Marks()
+        """What has been accepted so far; nothing is known of it where they are damaged."""
+
+        self._damaged: TrustError | None = None
+        try:
+            self.marks = self._store.load()
+        except TrustError as error:
+            self._damaged = error
 
     @property
     def session(self) -> Session | None:
@@ -75,11 +81,13 @@ class Custody:
         Raises:
             Expired: metadata is past its date.
             Altered: a file is not the one that is signed.
-            TrustError: a proof failed, or an older version than one accepted before was served.
+            TrustError: the high-water marks are damaged, a proof failed, or an older version than one
+                accepted before was served.
             TransportError: files are missing at the source.
             FaultError: the disk failed.
         """
         self._session = None
+        self._require_marks()
         with as_our_errors(self._source):
             # (1) python-tuf: chain of roots, signatures, expiry, versions against its own cache
             session = Session(self.cache, root=self._root, source=self._source, now=self._now)
@@ -134,11 +142,17 @@ class Custody:
         """Raise the marks to `marks`, durably.
 
         Raises:
+            TrustError: they were damaged, and what is written over them would be too low.
             FaultError: the disk failed.
         """
+        self._require_marks()
         if marks is not self.marks:
             self._store.save(marks)
             self.marks = marks
+
+    def _require_marks(self) -> None:
+        if self._damaged is not None:
+            raise TrustError(str(self._damaged), hint=self._damaged.hint)
 
     def _now(self, root: Root) -> float:
         return self.marks.now(self._clock.now(), keys=_keys(root.roles["timestamp"]))
