@@ -106,7 +106,7 @@ def build(
     )
     store = DatasetStore(settings.data)
 
-    shelf = Shelf(settings.state / "models") if settings.relay.listen else None
+    shelf = Shelf(settings.state / "models", clock=clock) if settings.relay.listen else None
     passport = Passport(identity, now=known)
 
     async def report(status: UpdateStatus) -> None:

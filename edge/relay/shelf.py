@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import threading
@@ -14,6 +15,7 @@ from edge.relay.frames import Has
 from edge.update.partial import PartialFile
 from edge.update.slots import NAMES
 from shared.bundle import Variant
+from shared.clock import Clock
 from shared.errors import HinterlandError
 from shared.ids import Digest, sha256
 from shared.trust import inspect_slot
@@ -21,6 +23,10 @@ from shared.trust.slot import SEAL
 
 MAX_CHUNK = 1 << 20
 """Bytes; four times what releases are cut into. Larger ones are not given: each is held in memory for a moment."""
+
+
+STAGING_S = 15.0
+"""Seconds in which a complete download has its place in a slot: it is moved there, synced and sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +37,32 @@ class _Place:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Loan:
     partial: PartialFile
     places: Mapping[str, _Place]
+    until: float = math.inf
+    """When it is forgotten, once it is complete and on its way into a slot."""
+
+    @property
+    def promising(self) -> bool:
+        """Whether what it cannot give now will be here soon."""
+        return not self.partial.closed or self.partial.complete
 
 
 class Shelf:
     """Blocks on the disk. `look` and `give` belong to one thread, `lend` to any."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, *, clock: Clock) -> None:
         """`models` is the directory of all slots."""
+        self._clock = clock
         self._models = models
         self._slots: dict[Path, tuple[tuple[int, int], Mapping[str, _Place]]] = {}
         self._lent: dict[str, _Loan] = {}
         self._lock = threading.Lock()
 
     def lend(self, partial: PartialFile) -> None:
-        """From now on give what `partial` has proven, and say of the rest that it is coming, until that is closed."""
+        """From now on give what `partial` has proven, and say of the rest that it is coming, until it is in a slot."""
         loan = _Loan(partial, _places(partial.variant, partial.path))
         with self._lock:
             self._lent[partial.path.name] = loan
@@ -61,9 +75,14 @@ class Shelf:
             for slot, stamp in seen.items()
         }
         with self._lock:
-            self._lent = {
-                n: loan for n, loan in self._lent.items() if not loan.partial.closed or loan.partial.path.exists()
-            }
+            self._lent = {name: loan for name, loan in self._lent.items() if self._stands(loan)}
+
+    def _stands(self, loan: _Loan) -> bool:
+        """Whether a download, or what an attempt left of it, is still of use."""
+        if loan.partial.closed and loan.partial.complete:
+            loan.until = min(loan.until, self._clock.monotonic() + STAGING_S)
+            return self._clock.monotonic() < loan.until
+        return not loan.partial.closed or loan.partial.path.exists()
 
     def give(self, digest: Digest) -> tuple[Has, bytes]:
         """The chunk of that content, or where it stands; bytes that are not of that digest any more are not given."""
@@ -82,7 +101,7 @@ class Shelf:
                 continue
             if not loan.partial.lacks(place.index) and (data := _proven(place, digest)) is not None:
                 return Has.HERE, data
-            if not loan.partial.closed:
+            if loan.promising:
                 has = Has.COMING
         return has, b""
 

@@ -16,6 +16,7 @@ from edge.identity.keys import certificate_request, ensure_key
 from edge.relay.frames import Has, answer_head, encode_request
 from edge.relay.server import Manners
 from edge.relay.shelf import Shelf
+from shared.clock import VirtualClock
 from shared.errors import TrustError
 from shared.ids import sha256
 from tests.site import DAY, NOW, Place, asked, at, certify, make_authority, make_partial, noise, passport, told
@@ -31,7 +32,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def shelf(place):
-    shelf = Shelf(place.directory / "models")
+    shelf = Shelf(place.directory / "models", clock=VirtualClock())
     shelf.lend(make_partial(place.directory / "models" / "m" / "incoming", DATA, have=None, size=SIZE))
     return shelf
 

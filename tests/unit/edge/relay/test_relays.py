@@ -26,7 +26,7 @@ def place(tmp_path):
 
 
 def shelf_with(place, data=DATA, *, have=None):
-    shelf = Shelf(place.directory / "relay-models")
+    shelf = Shelf(place.directory / "relay-models", clock=VirtualClock())
     partial = make_partial(place.directory / "relay-models" / "m" / "incoming", data, have=have, size=SIZE)
     shelf.lend(partial)
     return shelf, partial
@@ -89,7 +89,7 @@ async def test_the_next_relay_is_asked_for_the_rest(place):
     shelf, download = shelf_with(place, have=40)
     download.close()
     gone = Address("127.0.0.1", 1)
-    other = Shelf(place.directory / "other-models")
+    other = Shelf(place.directory / "other-models", clock=VirtualClock())
     other.lend(make_partial(place.directory / "other-models", DATA, size=SIZE, have=None))
     async with place.relay(shelf) as relay, place.relay(other) as second:
         partial = lacking(place)
@@ -130,7 +130,7 @@ async def test_a_relay_that_stands_still_is_not_waited_for_long(place):
 
 
 async def test_a_relay_that_hears_of_the_release_a_moment_later_is_asked_once_more(place):
-    shelf = Shelf(place.directory / "relay-models")
+    shelf = Shelf(place.directory / "relay-models", clock=VirtualClock())
     async with place.relay(shelf) as relay:
         partial = lacking(place)
         patience = Patience(hesitate_s=0.3, poll_s=0.02)
@@ -232,7 +232,7 @@ async def test_a_relay_is_not_its_own_neighbour(place):
 
 async def test_what_a_neighbour_is_given_it_can_give_on(place):
     shelf, _ = shelf_with(place)
-    own = Shelf(place.directory / "own-models")
+    own = Shelf(place.directory / "own-models", clock=VirtualClock())
     async with place.relay(shelf) as relay, place.relay(own) as second:
         partial = lacking(place)
         await Site(shelf=own, relays=neighbour(place, at(relay))).fetch(partial)

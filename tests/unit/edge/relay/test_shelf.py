@@ -6,6 +6,7 @@ from edge.relay.frames import Has
 from edge.relay.shelf import Shelf
 from edge.update.slots import Slots
 from shared.bundle import CHUNK_SIZE, pieces
+from shared.clock import VirtualClock
 from shared.ids import sha256
 from tests.publishing import make_release
 from tests.site import make_partial, make_variant, noise
@@ -30,7 +31,7 @@ def models(tmp_path):
 
 
 def look(models):
-    shelf = Shelf(models)
+    shelf = Shelf(models, clock=VirtualClock())
     shelf.look()
     return shelf
 
@@ -111,16 +112,38 @@ def test_a_download_that_ended_early_promises_nothing_more(models):
     assert shelf._lent == {}
 
 
-def test_a_download_is_given_from_its_slot_once_it_is_staged(models):
-    shelf = Shelf(models)
+def test_a_complete_download_is_coming_until_its_slot_is_sealed(models):
+    clock = VirtualClock()
+    shelf = Shelf(models, clock=clock)
     partial = make_partial(models / "activity" / "incoming", DATA, have=None)
     shelf.lend(partial)
     variant = partial.variant
     release = msgspec.structs.replace(make_release(1), variants=[variant])
-    Slots(models, "activity").stage(partial.finish(), release=release, variant=variant, keys={})
-    assert shelf.give(sha256(LAST)) == (Has.ABSENT, b"")
+    file = partial.finish()
+    moved = file.rename(models / "moved")
+    shelf.look()
+    assert shelf.give(sha256(LAST)) == (Has.COMING, b"")
+    moved.rename(file)
+    Slots(models, "activity").stage(file, release=release, variant=variant, keys={})
     shelf.look()
     assert shelf.give(sha256(LAST)) == (Has.HERE, LAST)
+    clock.advance(60)
+    shelf.look()
+    assert shelf.give(sha256(LAST)) == (Has.HERE, LAST)
+    assert shelf._lent == {}
+
+
+def test_a_download_that_never_reached_its_slot_is_not_promised_for_long(models):
+    clock = VirtualClock()
+    shelf = Shelf(models, clock=clock)
+    partial = make_partial(models / "activity" / "incoming", DATA, have=None)
+    shelf.lend(partial)
+    partial.finish().unlink()
+    shelf.look()
+    assert shelf.give(sha256(LAST)) == (Has.COMING, b"")
+    clock.advance(16)
+    shelf.look()
+    assert shelf.give(sha256(LAST)) == (Has.ABSENT, b"")
 
 
 def test_a_chunk_that_memory_should_not_hold_is_not_given(models, monkeypatch):

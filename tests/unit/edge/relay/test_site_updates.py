@@ -12,7 +12,7 @@ from edge.relay.shelf import Shelf
 from edge.relay.visit import Patience
 from edge.update.neighbours import MemoryNeighbours
 from shared.bundle import CHUNK_SIZE, pieces
-from shared.clock import SystemClock
+from shared.clock import SystemClock, VirtualClock
 from shared.ids import sha256
 from tests.site import Place, at, impostor, noise
 from tests.update_world import OTHERS, DeviceWorld
@@ -34,7 +34,7 @@ def relays(place, name, *addresses):
 @asynccontextmanager
 async def site(place, world):
     """Device a relays for b and c."""
-    shelf = Shelf(world.device.models)
+    shelf = Shelf(world.device.models, clock=VirtualClock())
     async with place.relay(shelf) as relay:
         world.device.neighbours = Site(shelf=shelf, relays=None)
         world.device.restart()
