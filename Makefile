@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo attacks faults test test-fast fuzz check format conformance bench lock clean soak
+.PHONY: help setup demo rollout attacks faults test test-fast fuzz check format conformance bench lock clean soak
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -19,6 +19,9 @@ setup:  ## Make .venv, install the lock file and a broker; nothing when all is t
 
 demo: setup  ## Run the whole loop on this machine; leaves report/index.html
 	@$(BIN)/hinterland simulate --scenario loop
+
+rollout: setup  ## Good and bad releases on forty devices; leaves report/rollout.html
+	@$(BIN)/hinterland simulate --scenario rollout
 
 attacks: setup  ## Carry out every attack on a running world; leaves report/attacks.html
 	@$(BIN)/hinterland simulate --scenario attacks

@@ -23,7 +23,7 @@ from cloud.devices.authority import REVOCATION_LIFETIME, Authority
 from cloud.devices.broker import COORDINATOR, Grant, render_access
 from cloud.store.certificates import Certificates
 from cloud.store.database import Database
-from cloud.store.devices import Device, Devices, DeviceState
+from cloud.store.devices import Device, Devices, DeviceState, Standing
 from shared.clock import Clock
 from shared.durable import read_if_present, write_atomic
 from shared.errors import RefusedError
@@ -79,8 +79,9 @@ class BrokerDoor:
         self._authority = authority
         self._tenant = TenantId(tenant)
         self._coordinators = coordinators
+        self._rendered: tuple[list[Grant], bytes] = ([], b"")
 
-    def fit(self, devices: Sequence[Device], *, revoked: Mapping[int, float], at: float) -> bool:
+    def fit(self, devices: Sequence[Device | Standing], *, revoked: Mapping[int, float], at: float) -> bool:
         """Make both lists say what `devices` say; whether anything changed.
 
         Args:
@@ -93,7 +94,7 @@ class BrokerDoor:
         """
         admitted = [device for device in devices if device.state is DeviceState.ENROLLED]
         grants = [Grant(DeviceId(device.id), FleetId(device.fleet), self._tenant) for device in admitted]
-        access = render_access(grants, observers=[OBSERVER], coordinators=self._coordinators).encode()
+        access = self._render(grants)
         changed = read_if_present(self._access) != access
         if changed:
             write_atomic(self._access, access)
@@ -101,6 +102,14 @@ class BrokerDoor:
         if changed:
             self.signal()
         return changed
+
+    def _render(self, grants: list[Grant]) -> bytes:
+        """The access list; that of ten thousand devices is not written anew in every turn."""
+        before, text = self._rendered
+        if not text or grants != before:
+            text = render_access(grants, observers=[OBSERVER], coordinators=self._coordinators).encode()
+            self._rendered = (grants, text)
+        return text
 
     def _fit_revoked(self, revoked: Mapping[int, float], *, at: float) -> bool:
         held = read_if_present(self._revoked)
@@ -140,7 +149,7 @@ class Doors:
         """
         with self._lock:
             with self._database.read() as connection:
-                devices, at = Devices(connection).all(), self._clock.now()
+                devices, at = Devices(connection).standing(), self._clock.now()
                 revoked, retired = Certificates(connection).revoked(at=at), Devices(connection).retired_nodes()
             self._broker.fit(devices, revoked=revoked, at=at)
             if self._nodes is not None:
@@ -165,17 +174,20 @@ class Doors:
         with self._database.write() as connection:
             Devices(connection).forget_node(node)
 
-    def _fit_node(self, device: Device, nodes: Nodes) -> None:
-        if device.state is DeviceState.ENROLLED and not device.node:
-            node = str(nodes.register_node(_pem(device.public_key)))
-        elif device.state is DeviceState.REVOKED and device.node:
+    def _fit_node(self, device: Standing, nodes: Nodes) -> None:
+        enrolled = device.state is DeviceState.ENROLLED
+        if enrolled is bool(device.node):
+            return
+        with self._database.read() as connection:
+            key = Devices(connection).get(device.id).public_key
+        if enrolled:
+            node = str(nodes.register_node(_pem(key)))
+        else:
             with suppress(RefusedError):  # out already
                 nodes.unregister_node(int(device.node))
             node = ""
-        else:
-            return
         with self._database.write() as connection:
-            Devices(connection).bind_node(device.id, node, key=device.public_key)
+            Devices(connection).bind_node(device.id, node, key=key)
             AuditLog(connection).add(
                 at=self._clock.now(),
                 actor="coordinator",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Text, cast, select, update
@@ -55,6 +56,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 _LABELS = msgspec.json.Decoder(dict[str, str])
 
 
+class Standing(NamedTuple):
+    """What doors ask of a device; asked of all devices in every turn, so that no more is read."""
+
+    id: str
+    fleet: str
+    state: DeviceState
+    node: str
+
+
 class Devices:
     """Devices in one transaction."""
 
@@ -86,6 +96,12 @@ class Devices:
         """Every device by name, or those of one fleet."""
         query = select(devices).order_by(devices.c.id)
         return many(self._connection, query if fleet is None else query.where(devices.c.fleet == fleet), Device)
+
+    def standing(self) -> list[Standing]:
+        """Every device by name, as doors see it."""
+        query = select(devices.c.id, devices.c.fleet, devices.c.state, devices.c.node).order_by(devices.c.id)
+        rows = self._connection.execute(query)
+        return [Standing(name, fleet, DeviceState(state), node) for name, fleet, state, node in rows]
 
     def label(self, device: str, labels: Mapping[str, str]) -> None:
         """Replace what operators call a device by."""

@@ -28,11 +28,14 @@ from shared.topics import Down, Up
 from shared.trust import TrustClient
 from simulations.scenarios.crowd.behaviour import Saying, Wish, course, telemetry, wishes
 
-AGAIN_S = 15.0
+AGAIN_S = 30.0
 """Seconds without an acknowledgement after which a batch is sent again."""
 
 SPEAKERS = 12
 """Batches on their way to the broker at once."""
+
+TURN_S = 0.05
+"""Seconds until a device looks again whether its last batch has been acknowledged."""
 
 LATE_S = 1.0
 
@@ -216,6 +219,9 @@ class Crowd:
                         await self._more.wait()
                 continue
             due, _, name, saying = heapq.heappop(self._due)
+            if self._waiting[name, saying.channel]:  # an outbox sends in its order, and waits for each answer
+                self._put(now + TURN_S, name, saying)
+                continue
             self.late += now - due > LATE_S
             await self._say(self.devices[name], saying)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -209,8 +209,14 @@ async def _act(story: Story, name: str, *, seed: int, compared: bool) -> None:
 
 
 def _over(story: Story, applied: api.Applied, bar: Bar) -> bool:
+    """Whether the rollout has ended; what a turn of the keeper costs in its third wave is measured on the way."""
     mine = [event for event in story.ledger.events() if event.subject == applied.rollout]
     asked = sum(len(event.data["devices"]) for event in mine if event.kind == "rollout.wave")
+    here = [event for event in mine if event.kind in ("rollout.shadow", "rollout.open")]
+    if here and here[-1].data["wave"] == plan.THIRD:
+        moment = f"{applied.rollout}, {here[-1].kind.removeprefix('rollout.')}"
+        if moment not in story.turns:
+            story.turns[moment] = story.ledger.turn_ms(story.world.directory / "scratch", story.repository)
     bar.update(asked, text=f"{applied.rollout}: {mine[-1].kind.removeprefix('rollout.') if mine else 'ordered'}")
     return any(event.kind in OVER for event in mine)
 
@@ -238,10 +244,6 @@ async def _conclude(story: Story, *, seed: int, before: int, size: int) -> Crowd
         failing=failing,
     )
     latency, largest = latency_of(crowd.answered), max(crowd.wanted, key=lambda wanted: wanted.size)
-    with suppress(OSError):
-        story.turns["at the end"] = await asyncio.to_thread(
-            ledger.turn_ms, story.world.directory / "scratch", story.repository
-        )
     return CrowdReport(
         scenario="rollout",
         seed=seed,

@@ -2,6 +2,7 @@ import asyncio
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 
 from edge import settings as conf
@@ -86,3 +87,11 @@ async def test_settings_reach_the_preflight(tmp_path, device, until):
     assert (policy.metered, policy.over_metered, policy.least_charge) == (True, True, 35)
     assert policy.hours == ("01:00-02:00",)
     assert built.updates._parts.preflight._facts is facts
+
+
+async def test_reports_of_shadows_say_how_hot_the_device_is(tmp_path, device, until):
+    np.savez(tmp_path / "stream.npz", x=np.zeros((4, 6, 100), np.float32))
+    text = '[[pipelines]]\nname = "wrist"\nmodel = "toy"\n'
+    text += f'source = {{ kind = "replay", path = "{tmp_path / "stream.npz"}" }}\n'
+    built = agent(tmp_path, device, until, text, MemoryFacts(heat=61.5))
+    assert built.pipelines[0]._hooks.temperature() == 61.5
