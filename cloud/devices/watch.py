@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from cloud.devices.alarm import OnClone, raise_alarm
 from cloud.devices.succession import RETURNS, TAKEOVERS, Epoch, Evidence, hear
@@ -16,6 +16,15 @@ from cloud.ingest.inbox import Arrival
 from cloud.store.devices import Devices
 from cloud.store.rows import one
 from cloud.store.tables import epochs, inbox_heads, receipts
+
+_HEAD = [column == bindparam(f"of_{column.name}") for column in inbox_heads.primary_key.columns]
+_HERE = (epochs.c.device == bindparam("of_device"), epochs.c.channel == bindparam("of_channel"))
+_THIS = (*_HERE, epochs.c.boot == bindparam("of_boot"))
+
+# built once, see `cloud.store.inbox`
+_HIGHEST = select(inbox_heads.c.highest).where(*_HEAD)
+_HELD, _TURN = select(epochs).where(*_THIS), select(func.max(epochs.c.turn)).where(*_HERE)
+_ADD, _CHANGE = epochs.insert(), update(epochs).where(*_THIS)
 
 
 class CloneWatch:
@@ -59,18 +68,17 @@ def _differs(connection: Connection, arrival: Arrival) -> bool:
 def _heard(connection: Connection, arrival: Arrival) -> Epoch:
     """The batch's epoch after it said something new, as it is now on record."""
     device, boot, channel = arrival.device, arrival.batch.boot, arrival.batch.channel.value
-    here = (epochs.c.device == device, epochs.c.channel == channel)
-    held = one(connection, select(epochs).where(*here, epochs.c.boot == boot), Epoch)
-    turn = connection.scalar(select(func.max(epochs.c.turn)).where(*here)) or 0
+    here = {"of_device": device, "of_channel": channel}
+    held = one(connection, _HELD, Epoch, here | {"of_boot": boot})
+    turn = connection.scalar(_TURN, here) or 0
     heard = hear(held, turn=turn)
     values = {"turn": heard.turn, "returned": heard.returned}
     if held is None:
-        connection.execute(epochs.insert().values(device=device, channel=channel, boot=boot, **values))
+        connection.execute(_ADD, {"device": device, "channel": channel, "boot": boot} | values)
     elif heard != held:
-        connection.execute(update(epochs).where(*here, epochs.c.boot == boot).values(**values))
+        connection.execute(_CHANGE, here | {"of_boot": boot} | values)
     return heard
 
 
 def _highest(connection: Connection, stream: tuple[str, str, str]) -> int:
-    where = [column == value for column, value in zip(inbox_heads.primary_key.columns, stream, strict=True)]
-    return connection.scalar(select(inbox_heads.c.highest).where(*where)) or 0
+    return connection.scalar(_HIGHEST, dict(zip(("of_device", "of_boot", "of_channel"), stream, strict=True))) or 0

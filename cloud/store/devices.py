@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Text, cast, select, update
+from sqlalchemy import Connection, Text, bindparam, cast, select, update
 
 from cloud.store.rows import UnknownError, columns, many, one
 from cloud.store.tables import devices, retired_nodes
@@ -54,6 +54,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LABELS = msgspec.json.Decoder(dict[str, str])
+
+
+_SEEN = update(devices).where(  # built once, see `cloud.store.inbox`
+    devices.c.id == bindparam("of_device"), devices.c.last_seen < bindparam("before")
+)
 
 
 class Standing(NamedTuple):
@@ -156,6 +161,4 @@ class Devices:
 
     def seen(self, device: str, at: float) -> None:
         """Note that a message of the device came in."""
-        self._connection.execute(
-            update(devices).where(devices.c.id == device, devices.c.last_seen < at).values(last_seen=at)
-        )
+        self._connection.execute(_SEEN, {"of_device": device, "before": at, "last_seen": at})

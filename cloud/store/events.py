@@ -27,6 +27,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any] = {}
 
 
+_ADD = events.insert()  # built once, see `cloud.store.inbox`
+
+
 class Events:
     """The timeline in one transaction."""
 
@@ -36,7 +39,7 @@ class Events:
     def add(self, kind: str, subject: str, text: str, *, at: float, **data: Any) -> None:
         """Append; part of the same transaction as what it tells, so that neither exists without the other."""
         row = {"at": at, "kind": kind, "subject": subject, "text": text, "data": data}
-        self._connection.execute(events.insert().values(**row))
+        self._connection.execute(_ADD, row)
 
     def after(self, last: int, *, limit: int = 500, subjects: Collection[str] | None = None) -> list[Event]:
         """Events with an id above `last`, oldest first; about `subjects` only, if they are given."""

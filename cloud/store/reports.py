@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from cloud.store.events import Events
 from cloud.store.rollouts import Rollouts
@@ -27,6 +27,13 @@ MAX_NAME = 80
 
 MAX_COUNT = 2**53
 """Beyond it JSON readers lose exactness, and SQL integers end at 2⁶³."""
+
+_MINE = (device_status.c.device == bindparam("of_device"), device_status.c.model == bindparam("of_model"))
+
+# built once, see `cloud.store.inbox`
+_STEP = select(device_status.c.release, device_status.c.stage).where(*_MINE)
+_ADD_STATUS, _CHANGE_STATUS = device_status.insert(), update(device_status).where(*_MINE)
+_ADD_TELEMETRY, _ADD_DRIFT = telemetry.insert(), drift_reports.insert()
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -49,22 +56,21 @@ def project(connection: Connection, device: str, channel: Up, records: Sequence[
 def _keep_telemetry(connection: Connection, device: str, record: Record, at: float) -> None:
     report = _read(record, Telemetry)
     values = {field: getattr(report, field) for field in report.__struct_fields__}
-    connection.execute(telemetry.insert().values(device=device, received_at=at, **values))
+    connection.execute(_ADD_TELEMETRY, {"device": device, "received_at": at} | values)
 
 
 def _keep_drift(connection: Connection, device: str, record: Record, at: float) -> None:
     report = _read(record, DriftReport)
-    connection.execute(
-        drift_reports.insert().values(
-            device=device,
-            model=report.model,
-            release=report.release,
-            reference=report.reference,
-            until=report.until,
-            body=record.body,
-            received_at=at,
-        )
-    )
+    row = {
+        "device": device,
+        "model": report.model,
+        "release": report.release,
+        "reference": report.reference,
+        "until": report.until,
+        "body": record.body,
+        "received_at": at,
+    }
+    connection.execute(_ADD_DRIFT, row)
 
 
 def _keep_update(connection: Connection, device: str, record: Record, at: float) -> None:
@@ -100,14 +106,13 @@ def _tell(connection: Connection, device: str, status: UpdateStatus, at: float) 
 
 def _put_status(connection: Connection, device: str, model: str, values: dict[str, str | int | float]) -> bool:
     """Keep a device's newest word; whether it is about another step than the one before."""
-    same = select(device_status.c.release, device_status.c.stage)
-    where = (device_status.c.device == device, device_status.c.model == model)
-    before = connection.execute(same.where(*where)).first()
+    mine = {"of_device": device, "of_model": model}
+    before = connection.execute(_STEP, mine).first()
     if before is not None:
-        connection.execute(update(device_status).where(*where).values(**values))
+        connection.execute(_CHANGE_STATUS, mine | values)
     else:
         first = {"device": device, "model": model, "serving": "", "serving_variant": ""}
-        connection.execute(device_status.insert().values(first | values))
+        connection.execute(_ADD_STATUS, first | values)
     return before is None or tuple(before) != (values["release"], values["stage"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from cloud.rollout.advance import Report
 from cloud.rollout.state import BAD, TERMINAL, Rollout
@@ -18,6 +18,13 @@ MANY = 500
 
 
 _OLDEST = (rollouts.c.created_at, rollouts.c.id)
+
+
+_SAID = update(rollout_devices).where(  # built once, see `cloud.store.inbox`
+    rollout_devices.c.device == bindparam("of_device"),
+    rollout_devices.c.rollout.in_(select(rollouts.c.id).where(rollouts.c.release == bindparam("of_release"))),
+)
+_FIRST_ACTIVE = _SAID.where(rollout_devices.c.active_at.is_(None))
 
 
 class RolloutDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,13 +173,11 @@ class Rollouts:
 
     def record(self, device: str, status: UpdateStatus, *, at: float) -> None:
         """Take a device's report into every rollout of that release which has it in a wave."""
-        mine = select(rollouts.c.id).where(rollouts.c.release == status.release)
-        where = (rollout_devices.c.device == device, rollout_devices.c.rollout.in_(mine))
+        mine = {"of_device": device, "of_release": status.release}
         values = {"stage": status.stage.value, "reason": status.reason, "at": at}
-        self._connection.execute(update(rollout_devices).where(*where).values(**values))
+        self._connection.execute(_SAID, mine | values)
         if status.stage is Stage.ACTIVE:
-            first = rollout_devices.c.active_at.is_(None)
-            self._connection.execute(update(rollout_devices).where(*where, first).values(active_at=at))
+            self._connection.execute(_FIRST_ACTIVE, mine | {"active_at": at})
 
 
 def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,9 +22,11 @@ def many(connection: Connection, statement: Executable, kind: type[T]) -> list[T
     return [_convert(row, kind) for row in connection.execute(statement).mappings()]
 
 
-def one(connection: Connection, statement: Executable, kind: type[T]) -> T | None:
-    """The first row as `kind`, or None."""
-    row = connection.execute(statement).mappings().first()
+def one(
+    connection: Connection, statement: Executable, kind: type[T], parameters: Mapping[str, Any] | None = None
+) -> T | None:
+    """The first row as `kind`, or None; `parameters` are those of a statement that was built before."""
+    row = connection.execute(statement, parameters).mappings().first()
     return None if row is None else _convert(row, kind)
 
 

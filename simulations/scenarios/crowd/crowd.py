@@ -34,6 +34,9 @@ AGAIN_S = 30.0
 SPEAKERS = 12
 """Batches on their way to the broker at once."""
 
+BROKER_BYTES_S = 200e6
+"""What a broker on this kind of machine sends over mutual TLS: a new signed state does not reach everybody at once."""
+
 TURN_S = 0.05
 """Seconds until a device looks again whether its last batch has been acknowledged."""
 
@@ -181,12 +184,13 @@ class Crowd:
         for device in self.devices.values():
             wish = wanted.get(device.name) or Wish(serves=next(iter(document.default.values()), ""))
             if wish != device.wish:
-                self._plan(device, wish)
+                self._plan(device, wish, within_s=size * len(self.devices) / BROKER_BYTES_S)
 
-    def _plan(self, device: Device, wish: Wish) -> None:
+    def _plan(self, device: Device, wish: Wish, *, within_s: float) -> None:
+        """Queue what a device will say of a wish that it hears of within some seconds."""
         fails = device.name in self.failing.get(wish.serves, frozenset())
         sayings = course(device.wish, wish, serving=device.serving, fails=fails, random=device.random, at=time.time())
-        at = max(time.monotonic(), device.free_at)
+        at = max(time.monotonic() + device.random.random() * within_s * self._pace, device.free_at)
         for saying in sayings:
             at += saying.after_s * self._pace
             self._put(at, device.name, saying)

@@ -52,6 +52,8 @@ OVER = ("rollout.done", "rollout.halted")
 NOTES = (
     "Devices are virtual: rows in the database, and batches with the same words as an agent's, after delays drawn for "
     "the seed. Coordinator and broker are real processes, and talk over loopback with mutual TLS.",
+    "The signed state goes to every device whole, at the 200 MB a second that a broker was measured to send over "
+    "mutual TLS: with ten thousand devices the last one hears of a change some twenty seconds after the first.",
     "One session speaks for all devices, so that the broker of this run has no access list.",
     "The latency is the devices': from the publication of a batch, through the broker, the commit and the broker "
     "again, to the acknowledgement. Batches that were sent twice do not count.",
