@@ -89,7 +89,6 @@ def build(
 
     Raises:
         FaultError: the disk does not take the agent's state.
-        TrustError: the high-water marks are damaged.
         RefusedError: an address of a relay is none.
     """
     clock = clock or SystemClock()
@@ -100,7 +99,7 @@ def build(
     outbox = Outbox.open(settings.state / "outbox", cap=settings.reporting.outbox_mib << 20, clock=clock, random=random)
     uplink = Uplink(bus, outbox, device=identity.device, clock=clock)
     speaker = Speaker(outbox)
-    files = RetainedFiles(bus, tenant=identity.tenant, fleet=identity.fleet)
+    files = RetainedFiles(bus, tenant=identity.tenant, fleet=identity.fleet, clock=clock)
     host = ModelHost(
         _runtime(settings.inference, clock, random),
         challenge=_runtime(settings.inference, clock, random, nice=CHALLENGER_NICE),
@@ -122,6 +121,7 @@ def build(
             fleet=identity.fleet,
             hardware=settings.agent.hardware,
             runtimes=RUNTIMES,
+            again=files.again,
         ),
         journal=Journal(settings.state / "journal.json"),
         serving=host,

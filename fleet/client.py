@@ -166,6 +166,8 @@ class Client:
         schema: Schema,
         files: Sequence[tuple[str, bytes, str]],
         evaluation: Mapping[str, float] | None = None,
+        memory_mib: int = 0,
+        runtime_version: str = "",
         reason: str = "",
     ) -> api.Release:
         """Make a release of a model that was trained elsewhere.
@@ -175,10 +177,18 @@ class Client:
             schema: how to feed it.
             files: (name, bytes, precision) of each ONNX file, for CPUs.
             evaluation: what is known of its quality.
+            memory_mib: free memory that a device must have before it fetches one of the files; 0 for any.
+            runtime_version: oldest version of the runtime that executes them; empty for any.
             reason: for the audit log.
         """
         imported = [
-            api.ImportedFile(name=name, digest=self.put_blob(data), precision=precision)
+            api.ImportedFile(
+                name=name,
+                digest=self.put_blob(data),
+                precision=precision,
+                memory_mib=memory_mib,
+                runtime_version=runtime_version,
+            )
             for name, data, precision in files
         ]
         request = api.ReleaseRequest(

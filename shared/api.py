@@ -238,6 +238,11 @@ class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     runtime: Runtime = Runtime.ONNXRUNTIME
     hardware: list[str] = msgspec.field(default_factory=lambda: ["cpu"])
+    memory_mib: int = 0
+    """Free memory that a device must have before it fetches the file; 0 for any."""
+
+    runtime_version: str = ""
+    """Oldest version of the runtime that executes it, e.g. `1.22`; empty for any."""
 
 
 class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):

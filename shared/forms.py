@@ -15,6 +15,7 @@ bytes as a dictionary, 0.21 as a difference; of float weights: 0.93 packed, 0.88
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable
 from enum import IntEnum, StrEnum
 from functools import partial
@@ -59,6 +60,7 @@ _HEAD = struct.Struct("!BB")
 _PLACE = struct.Struct("!QI")
 _STRIDES = (1, 4)
 _LEVEL = 1  # level 5 saves another tenth of a difference and takes five times as long
+_threads = threading.local()
 _SAMPLE = 64 << 10  # bytes by which a form is chosen: to try each on the whole chunk takes three times as long
 WORTH = 0.98
 """Share of its plain size that a form must not be over: unpacking costs a device more than these bytes."""
@@ -81,8 +83,9 @@ def encode(data: bytes, *, base: Piece | None = None) -> bytes:
     ways = [(stride, against) for stride in _STRIDES for against in ([None, held] if held else [None])]
     middle = len(data) // 2
     sample = slice(middle, middle + _SAMPLE) if len(data) >= 4 * _SAMPLE else slice(0, len(data))
-    guess = min(ways, key=lambda way: len(_way(data, *way, part=sample)))
-    if len(_way(data, *guess, part=sample)) < WORTH * len(data[sample]):
+    least, best = min((len(_way(data, *way, part=sample)), number) for number, way in enumerate(ways))
+    if least < WORTH * len(data[sample]):
+        guess = ways[best]
         packed = _way(data, *guess)
         if len(packed) < WORTH * len(data):
             return packed
@@ -135,7 +138,15 @@ def _base(offset: int, length: int, *, size: int, read: Read | None) -> bytes:
 
 
 def _pack(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(data)
+    return _compressor().compress(data)
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    """This thread's: to make one takes longer than to see that a chunk cannot be packed."""
+    kept: zstandard.ZstdCompressor | None = getattr(_threads, "compressor", None)
+    if kept is None:
+        kept = _threads.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    return kept
 
 
 def _unpack(body: memoryview, size: int) -> bytes:

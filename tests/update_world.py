@@ -76,7 +76,7 @@ class DeviceWorld:
             device=self.device,
             models=self.models,
             bus=self.bus,
-            trust=Trust(client, fleet=FLEET, hardware=["cpu"], runtimes=[Runtime.ONNXRUNTIME]),
+            trust=Trust(client, fleet=FLEET, hardware=["cpu"], runtimes=[Runtime.ONNXRUNTIME], again=self.files.again),
             journal=Journal(self.directory / "journal.json"),
             serving=self.serving,
             report=self._say,

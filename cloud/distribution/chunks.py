@@ -10,7 +10,7 @@ from cloud.distribution.blobs import BlobStore
 from cloud.distribution.encoded import Encoded
 from cloud.distribution.fleets import Fleets, MemoryFleets, lane_of
 from cloud.distribution.layouts import EvenLayouts, Layouts
-from cloud.distribution.schedule import Key, Schedule
+from cloud.distribution.schedule import Key, Schedule, Taken
 from shared import topics
 from shared.bus import Bus, Delivery
 from shared.clock import Clock
@@ -34,6 +34,9 @@ TRANSIT_S = 10.0
 
 IN_FLIGHT = 4
 """Chunks without a PUBACK: 1 MiB keeps a link busy, and leaves the session's other slots to acknowledgements."""
+
+TOGETHER = 2
+"""Chunks that one thread reads and packs in a row, while those before them leave."""
 
 MAX_WANT = 4096
 """Chunks in one request: 1 GiB; the next request asks for more."""
@@ -93,29 +96,52 @@ class ChunkServer:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look(), name="lanes of chunks")
-            for number in range(IN_FLIGHT):
+            for number in range(IN_FLIGHT // TOGETHER):
                 group.create_task(self._serve(), name=f"chunks {number}")
 
     async def serve_once(self) -> bool:
-        """Publish the next chunk that is due; False when none is.
+        """Publish what is due, up to `TOGETHER` chunks; False when nothing is.
 
         Raises:
-            TransportError: it did not leave; devices ask again.
+            TransportError: one did not leave; devices ask again.
             FaultError: the store failed.
         """
-        taken = self._schedule.take(at=self._clock.monotonic())
-        if taken is None:
+        taken = self._take()
+        if not taken:
             return False
-        key = taken.key
-        data = await asyncio.to_thread(self._encoded.message, key)
-        self._schedule.settle(taken.lane, len(data), at=self._clock.monotonic())
+        made = await asyncio.to_thread(self._make, taken)
+        at = self._clock.monotonic()
+        for one, data in zip(taken, made, strict=True):
+            self._schedule.settle(one.lane, 0 if isinstance(data, HinterlandError) else len(data), at=at)
+        sent = [self._send(one.key, data) for one, data in zip(taken, made, strict=True)]
+        for error in await asyncio.gather(*sent, return_exceptions=True):
+            if error is not None:
+                raise error
+        return True
+
+    def _take(self) -> list[Taken]:
+        at = self._clock.monotonic()
+        return [taken for _ in range(TOGETHER) if (taken := self._schedule.take(at=at)) is not None]
+
+    def _make(self, taken: list[Taken]) -> list[bytes | HinterlandError]:
+        """In a thread; a chunk that cannot be read spoils no other."""
+        made: list[bytes | HinterlandError] = []
+        for one in taken:
+            try:
+                made.append(self._encoded.message(one.key))
+            except HinterlandError as error:
+                made.append(error)
+        return made
+
+    async def _send(self, key: Key, data: bytes | HinterlandError) -> None:
+        if isinstance(data, HinterlandError):
+            raise data
         if not data:
             self.turned_away += 1
-            return True
+            return
         await self._bus.publish(_topic(key), data)
         self.published += 1
         self.bytes += len(data)
-        return True
 
     async def look_once(self) -> None:
         """Serve fleets as operators want it now.
@@ -158,10 +184,9 @@ class ChunkServer:
         digest, form = check_digest(want.digest), form_name(want.forms, want.base)
         if len(want.indices) > MAX_WANT or not all(0 <= index < 10**7 for index in want.indices):
             raise ContractError(f"{device} asks for {len(want.indices)} chunks, or for ones that cannot be")
-        there = await asyncio.to_thread(self._encoded.chunks, digest)
+        there, fleet = await asyncio.to_thread(lambda: (self._encoded.chunks(digest), self._fleets.fleet(device)))
         if not there:
             log.warning("%s asks for the unknown blob %s", device, digest)
-        fleet = await asyncio.to_thread(self._fleets.fleet, device)
         base = want.base if form.startswith("d-") else ""
         keys = [Key(digest, index, form, base) for index in want.indices if index < there]
         self.turned_away += len(want.indices) - len(keys)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from mmap import ACCESS_READ, mmap
 from typing import cast
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from cloud.distribution.cut import cut
@@ -12,17 +14,23 @@ from cloud.loop.orders import order_release
 from cloud.store.blobs import FileBlobs
 from cloud.store.releases import ReleaseRow, Releases
 from shared.api import ImportedFile, ReleaseRequest
-from shared.bundle import Chunk, Release, Runtime, Variant, decode_release, encode
+from shared.bundle import Chunk, Needs, Release, Runtime, Variant, decode_release, encode
 from shared.errors import RefusedError, TrustError
 from shared.ids import Digest, check_digest, check_name, release_id
 from shared.modelformat import Format, check_file
+
+MAX_MEMORY_MIB = 1 << 20
+"""A file that asks for more than a TiB is a slip, and no device would ever fetch it."""
+
+VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,7}", re.ASCII)
+"""Numbers only: of what devices can compare, the part that says the same to everybody."""
 
 
 def describe(blobs: FileBlobs, request: ReleaseRequest) -> list[Variant]:
     """The variants of an import, with the chunk list of each uploaded file; reads every file once.
 
     Raises:
-        RefusedError: no files, two of one name, one that was not uploaded, or one that is no model.
+        RefusedError: no files, two of one name, one that was not uploaded, is no model or asks for what cannot be.
         ContractError: a name or digest is none.
     """
     names = [file.name for file in request.files]
@@ -72,14 +80,28 @@ def _check(blobs: FileBlobs, digest: Digest, file: ImportedFile) -> list[Chunk]:
     return chunks
 
 
+def _needs(file: ImportedFile) -> Needs:
+    if not 0 <= file.memory_mib <= MAX_MEMORY_MIB:
+        raise RefusedError(
+            f"{file.name} asks for {file.memory_mib} MiB of memory",
+            hint=f"Say how many MiB must be free on a device: 0 for any, {MAX_MEMORY_MIB} at most.",
+        )
+    if file.runtime_version and not VERSION.fullmatch(file.runtime_version):
+        raise RefusedError(
+            f"{file.name} asks for version {file.runtime_version[:40]!r} of {file.runtime}, which is none",
+            hint="Give the oldest version as numbers, as in 1.22 or 1.22.1; leave it out for any.",
+        )
+    return Needs(memory_mib=file.memory_mib, runtime_version=file.runtime_version)
+
+
 def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
     digest = check_digest(file.digest)
     if not blobs.has(digest):
         raise RefusedError(
             f"the bytes of {file.name} are not here", hint=f"Send them first: PUT /v1/blobs/{digest[:12]}…"
         )
-    chunks = _check(blobs, digest, file)
-    return Variant(
+    needs, chunks = _needs(file), _check(blobs, digest, file)
+    variant = Variant(
         name=file.name,
         runtime=file.runtime,
         precision=file.precision,
@@ -88,3 +110,5 @@ def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
         size=blobs.size(digest),
         chunks=chunks,
     )
+    # what asks for nothing says nothing: agents that know no needs then read the manifest to the letter
+    return variant if needs == Needs() else replace(variant, needs=needs)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 
 import msgspec
 
+from edge.link.doubts import Doubts
 from shared import topics
 from shared.bus import Bus, Delivery
+from shared.clock import Clock, SystemClock
 from shared.codec import unpack
 from shared.errors import ContractError
 from shared.ids import FleetId, TenantId
@@ -26,6 +29,9 @@ MAX_FILE = 4 << 20
 
 TIMESTAMP = "metadata/timestamp.json"
 
+ANSWER_S = 2.0
+"""Most seconds that whoever found a copy wanting waits for the next one; a later one is a change like any other."""
+
 
 class _Signed(msgspec.Struct, frozen=True):
     version: int
@@ -38,7 +44,12 @@ class _Timestamp(msgspec.Struct, frozen=True):
 class RetainedFiles:
     """Files by name, `metadata/<file>` or `targets/<path>`; implements `shared.trust.MetadataSource`."""
 
-    def __init__(self, bus: Bus, *, tenant: TenantId, fleet: FleetId, most: int = MAX_FILES) -> None:
+    def __init__(
+        self, bus: Bus, *, tenant: TenantId, fleet: FleetId, most: int = MAX_FILES, clock: Clock | None = None
+    ) -> None:
+        self._bus = bus
+        self._clock = clock or SystemClock()
+        self._doubts = Doubts()
         self._prefix = topics.tuf_all(tenant).removesuffix("#")
         self._most = most
         self._files: OrderedDict[str, bytes] = OrderedDict()
@@ -77,6 +88,30 @@ class RetainedFiles:
         """Return once `generation` is past `seen`."""
         while self.generation <= seen:
             await self._changed.wait()
+
+    async def again(self, name: str) -> bool:
+        """Ask the broker once more for a file whose copy failed its proof; say whether another copy has come.
+
+        It is asked for by a subscription of its own, which brings that one file and needs no new session. The copy
+        that failed stays until then: nobody believes it, and dropping it would make an altered file a missing one.
+        Asked too often, or without a session, which brings every file as it begins, it does nothing.
+        """
+        if not self._bus.connected or not self._doubts.ask(name, now=self._clock.monotonic()):
+            return False
+        before, came, topic = self.read(name), asyncio.Event(), self._prefix + name
+
+        async def take(delivery: Delivery) -> None:
+            await self._file(delivery)
+            came.set()
+
+        self._bus.on(topic, take)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    await came.wait()
+        finally:
+            await self._bus.off(topic)
+        return self.read(name) not in (None, before)
 
     async def _file(self, delivery: Delivery) -> None:
         name = delivery.topic.removeprefix(self._prefix)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from edge.update.held import Held
+from edge.update.intake import Arrival, Intake, Outcome
 from edge.update.pace import Floor, Patience, Window
 from edge.update.partial import PartialFile
 from shared import topics
@@ -18,7 +19,7 @@ from shared.backoff import Backoff
 from shared.bus import Bus, Delivery
 from shared.clock import Clock
 from shared.codec import pack
-from shared.errors import ContractError, HinterlandError, TransportError, TrustError
+from shared.errors import ContractError, FaultError, HinterlandError, TransportError, TrustError
 from shared.forms import LATER, Form, decode, form_name
 from shared.ids import DeviceId, check_digest
 from shared.messages import Want
@@ -71,7 +72,7 @@ class Download:
         self._form = form_name(self._forms, base.digest if base else "")
         self._backoff = Backoff(first_s=patience.silence_s / 2, most_s=patience.most_s, random=random)
         self._arrived = asyncio.Event()
-        self._one = asyncio.Lock()  # plain and other chunks come by two subscriptions, and the file takes one at a time
+        self._intake = Intake(self._accept, done=self._done)
         self._failure: HinterlandError | None = None
         self._wrong: Counter[int] = Counter()
         self._plain = self._put_off = False
@@ -97,12 +98,26 @@ class Download:
         if not self._partial.missing:
             return
         self._bus.on(topics.formed_chunks(self._digest, self._form), self._chunk)
+        taking = asyncio.create_task(self._intake.run(), name=f"intake of {self._partial.variant.name}")
+        taking.add_done_callback(self._stopped)
         try:
             await self._until_complete(notice)
         finally:
-            await self._bus.off(topics.formed_chunks(self._digest, self._form))
-            if self._plain:
-                await self._bus.off(topics.chunks(self._digest))
+            try:
+                await self._deaf()
+            finally:
+                taking.cancel()  # last: a handler that waits for room must end
+
+    async def _deaf(self) -> None:
+        await self._bus.off(topics.formed_chunks(self._digest, self._form))
+        if self._plain:
+            await self._bus.off(topics.chunks(self._digest))
+
+    def _stopped(self, taking: asyncio.Task[None]) -> None:
+        """Nothing ends the intake but the end of the attempt: an error that nobody foresaw ends the attempt."""
+        if not taking.cancelled():
+            self._failure = FaultError(f"chunks are not taken any more: {taking.exception()!r}")
+            self._arrived.set()
 
     async def _until_complete(self, notice: Notice) -> None:
         alive = progress = self._clock.monotonic()
@@ -178,24 +193,24 @@ class Download:
         if form and delivery.payload == LATER:
             self._put_off = True
             return
-        try:
-            async with self._one:
-                new = await asyncio.to_thread(self._accept, index, delivery.payload, form)
-            if not new:
-                return
-            self._window.came(index, at=self._clock.monotonic())
-        except TrustError as error:
-            self._refuse(index, error)
-        except HinterlandError as error:
-            self._failure = error
-        self._arrived.set()
+        await self._intake.offer(Arrival(index, delivery.payload, form))
 
-    def _accept(self, index: int, payload: bytes, form: str) -> bool:
-        if not self._partial.lacks(index):
+    def _accept(self, arrival: Arrival) -> bool:
+        if not self._partial.lacks(arrival.index):
             return False
-        if form:
-            payload = self._unpack(index, payload)
-        return self._partial.accept(index, payload)
+        payload = self._unpack(arrival.index, arrival.payload) if arrival.form else arrival.payload
+        return self._partial.accept(arrival.index, payload)
+
+    def _done(self, outcome: Outcome) -> None:
+        if isinstance(outcome.error, TrustError):
+            self._refuse(outcome.index, outcome.error)
+        elif outcome.error is not None:
+            self._failure = outcome.error
+        elif outcome.new:
+            self._window.came(outcome.index, at=self._clock.monotonic())
+        else:
+            return
+        self._arrived.set()
 
     def _unpack(self, index: int, payload: bytes) -> bytes:
         variant = self._partial.variant

@@ -22,6 +22,7 @@ from edge.update.trust import Desired
 from shared.bundle import Challenge, Release
 from shared.errors import ContractError, FaultError, HinterlandError, TransportError, TrustError
 from shared.messages import Stage, UpdateStatus
+from shared.trust.errors import Altered
 
 log = logging.getLogger(__name__)
 
@@ -255,11 +256,27 @@ class Reconciler:
             return await self._parts.trust.release(release)
         except TransportError as error:
             log.debug("no manifest of %s yet: %s", release, error)
+        except Altered as error:
+            await self._unproven(model, release, error)
         except (TrustError, ContractError) as error:
             await self._refuse(model, release, error)
         except FaultError as error:
             log.error("the manifest of %s cannot be kept: %s", release, error)  # noqa: TRY400 - expected kind of error
         return None
+
+    async def _unproven(self, model: str, release: str, error: Altered) -> None:
+        """What came is not what was signed: nothing is known against the release, which is tried again later.
+
+        The link did not do its part, as with chunks that are altered for ever. A shadow whose promotion waits for
+        the manifest goes on; every turn asks again.
+        """
+        self._ended[model] = self._parts.clock.monotonic()
+        entry = self._parts.journal.entry(model)
+        if entry is not None and entry.stage is Stage.SHADOW:
+            log.warning("the manifest of %s: %s", release, error)
+            return
+        course = self._parts.course(model, opened(entry, release))
+        await course.finish(Event.BROKE, reason=reason_of(error), failures=course.entry.failures + 1)
 
     async def _refuse(self, model: str, release: str, error: HinterlandError) -> None:
         course = self._parts.course(model, opened(self._parts.journal.entry(model), release))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from shared.bundle import Challenge, Release, Runtime, Variant
 from shared.ids import FleetId, sha256
 from shared.trust import TrustClient
+from shared.trust.errors import Altered
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -32,9 +36,17 @@ class Trust:
     """What this device may act on; raises as `TrustClient` does."""
 
     def __init__(
-        self, client: TrustClient, *, fleet: FleetId, hardware: Collection[str], runtimes: Collection[Runtime]
+        self,
+        client: TrustClient,
+        *,
+        fleet: FleetId,
+        hardware: Collection[str],
+        runtimes: Collection[Runtime],
+        again: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
+        """Ask `client`; where a file fails its proof, `again` brings another copy, or says that there is none now."""
         self._client = client
+        self._again = again
         self._fleet = fleet
         self._hardware = hardware
         self._runtimes = runtimes
@@ -79,4 +91,10 @@ class Trust:
 
     async def _call(self, ask: Callable[[], T]) -> T:
         async with self._lock:
-            return await asyncio.to_thread(ask)
+            try:
+                return await asyncio.to_thread(ask)
+            except Altered as error:
+                if self._again is None or not await self._again(error.file):
+                    raise
+                log.warning("%s was altered on the way; another copy has come: %s", error.file, error)
+            return await asyncio.to_thread(ask)  # once: who alters that one, too, is reported

@@ -22,7 +22,8 @@ from paho.mqtt.properties import Properties
 from shared.backoff import Backoff
 from shared.bus import Handler
 from shared.bus.lanes import Counts, Lanes
-from shared.bus.session import Arrivals, ClosingSocket, Session
+from shared.bus.session import Arrivals, Session
+from shared.bus.stream import ClosingSocket
 from shared.errors import TransportError
 from shared.tls import judged_by
 

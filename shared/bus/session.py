@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import aiomqtt
@@ -20,6 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from shared.bus import Delivery
 from shared.bus.lanes import Lane, Lanes
+from shared.bus.stream import head_size
 from shared.errors import TransportError
 
 log = logging.getLogger(__name__)
@@ -59,17 +60,6 @@ def _require_open(opening: asyncio.Future[aiomqtt.Client], lost: asyncio.Future[
     opening.result()
 
 
-class ClosingSocket(ssl.SSLSocket):
-    """paho 2 forgets a socket whose handshake failed; this one closes itself."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
 class Session:
     """One connection, from CONNECT to its end."""
 
@@ -81,6 +71,8 @@ class Session:
         self._paho: Any = client._client
         self._paho.manual_ack_set(True)
         self._paho.on_socket_register_write = self._register_write
+        self._decode: Callable[[], Any] = self._paho._handle_publish
+        self._paho.__dict__["_handle_publish"] = self._handle_publish
         client.pending_calls_threshold = 1 << 16  # only a log line; the number is bounded by IN_FLIGHT
 
     @property
@@ -130,6 +122,22 @@ class Session:
         self._paho._sock_close()  # after an error in reading aiomqtt leaves it open, and asyncio reads on and on
         if self.lost and not self._client._disconnected.cancelled():
             self._client._disconnected.exception()  # seen: asyncio would complain about it otherwise
+
+    def _handle_publish(self) -> Any:
+        """As paho does, which copies the payload eight times to get at what stands before it: so it is given that."""
+        packet, qos = self._paho._in_packet["packet"], self._paho._in_packet["command"] >> 1 & 3
+        head = head_size(packet, qos=qos)
+        if head < len(packet):
+            self._paho._in_packet["packet"] = bytes(packet[:head])
+            self._paho.on_message = partial(self._with_payload, bytes(memoryview(packet)[head:]))
+        try:
+            return self._decode()
+        finally:
+            self._paho.on_message = self._client._on_message
+
+    def _with_payload(self, payload: bytes, paho: Any, userdata: object, message: Any) -> None:
+        message.payload = payload
+        self._client._on_message(paho, userdata, message)
 
     def _register_write(self, paho: Any, _userdata: object, socket_: Any) -> None:
         """As aiomqtt does, but not for a socket that was closed meanwhile: its number may be another one's by then."""

@@ -42,8 +42,7 @@ class TrustClient:
             source: where files come from; untrusted.
             clock: judges expiry, with the last signed issue time as its floor.
 
-        Raises:
-            TrustError: the high-water marks are damaged.
+        With damaged high-water marks nothing can be refreshed or remembered; `model_keys` still answers.
         """
         self._root = root
         self._custody = Custody(directory, root=root, source=source, clock=clock, check=_check_issued)
@@ -58,7 +57,9 @@ class TrustClient:
 
         Raises:
             Expired: metadata is past its date.
-            TrustError: a proof failed, or an older version than one accepted before was served.
+            Altered: a file is not the one that is signed.
+            TrustError: the high-water marks are damaged, a proof failed, or an older version than one accepted before
+                was served.
             TransportError: files are missing at the source.
             FaultError: the disk failed.
         """

@@ -10,15 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Role, Root, TargetFile
 
 from shared.clock import Clock
 from shared.errors import TransportError, TrustError
 from shared.ids import sha256
+from shared.trust.errors import Altered
 from shared.trust.marks import ROOT, Marks, key_set
 from shared.trust.names import ISSUED
 from shared.trust.roots import keep_copies
 from shared.trust.session import Session, as_our_errors
+from shared.trust.source import Noting
 from shared.trust.store import MarkStore
 
 if TYPE_CHECKING:
@@ -47,19 +50,25 @@ class Custody:
             clock: judges expiry, with the last signed issue time as its floor.
             check: what else top-level metadata must satisfy before it counts.
 
-        Raises:
-            TrustError: the high-water marks are damaged.
+        Where the high-water marks are damaged it opens all the same, and from then on accepts nothing: what serves on
+        a device asks for the keys of its root at each start, and must not stop for what only concerns updates.
         """
         self.cache = directory / "metadata"
         self.copy = directory / "roots"
         self._root = root
-        self._source = source
+        self._source = Noting(source)
         self._clock = clock
         self._check = check
         self._store = MarkStore(directory)
         self._session: Session | None = None
-        self.marks = self._store.load()
-        """What has been accepted so far."""
+        self.marks = Marks()
+        """What has been accepted so far; nothing is known of it where they are damaged."""
+
+        self._damaged: TrustError | None = None
+        try:
+            self.marks = self._store.load()
+        except TrustError as error:
+            self._damaged = error
 
     @property
     def session(self) -> Session | None:
@@ -71,12 +80,15 @@ class Custody:
 
         Raises:
             Expired: metadata is past its date.
-            TrustError: a proof failed, or an older version than one accepted before was served.
+            Altered: a file is not the one that is signed.
+            TrustError: the high-water marks are damaged, a proof failed, or an older version than one
+                accepted before was served.
             TransportError: files are missing at the source.
             FaultError: the disk failed.
         """
         self._session = None
-        with as_our_errors():
+        self._require_marks()
+        with as_our_errors(self._source):
             # (1) python-tuf: chain of roots, signatures, expiry, versions against its own cache
             session = Session(self.cache, root=self._root, source=self._source, now=self._now)
             session.refresh()
@@ -97,7 +109,7 @@ class Custody:
         session = self._session
         if session is None:
             raise TrustError("there is no fresh signed metadata", hint="Refresh first.")
-        with as_our_errors():
+        with as_our_errors(self._source):
             target = session.get_targetinfo(path)
         marks, snapshot = self.marks, session.root.roles["snapshot"]
         for name, role, version in session.delegated():
@@ -109,7 +121,8 @@ class Custody:
         """The bytes of a target that `find` gave; `most` bounds them.
 
         Raises:
-            TrustError: they are others, or too many.
+            Altered: they are others.
+            TrustError: they are too many.
             TransportError: the source lacks them.
         """
         if target.length > most:
@@ -119,19 +132,27 @@ class Custody:
         data = self._source.read(name)
         if data is None:
             raise TransportError(f"the source lacks {name}", hint="It comes with the next connection.")
-        with as_our_errors():
+        try:
             target.verify_length_and_hashes(data)  # digest before parsing: parsers see only proven bytes
+        except RepositoryError as error:
+            raise Altered(f"{target.path} is not the file that was signed: {error}", file=name) from error
         return data
 
     def keep(self, marks: Marks) -> None:
         """Raise the marks to `marks`, durably.
 
         Raises:
+            TrustError: they were damaged, and what is written over them would be too low.
             FaultError: the disk failed.
         """
+        self._require_marks()
         if marks is not self.marks:
             self._store.save(marks)
             self.marks = marks
+
+    def _require_marks(self) -> None:
+        if self._damaged is not None:
+            raise TrustError(str(self._damaged), hint=self._damaged.hint)
 
     def _now(self, root: Root) -> float:
         return self.marks.now(self._clock.now(), keys=_keys(root.roles["timestamp"]))

@@ -166,7 +166,13 @@ def check_variant(release: Release, variant: Variant, *, keys: Mapping[str, str]
 
 
 def unsigned_digest(release: Release) -> Digest:
-    """Digest of the manifest without its model signatures: what they themselves name."""
+    """Digest of the manifest without its model signatures: what they themselves name.
+
+    All else is covered, what a variant needs as well: whoever holds the releases key must not talk devices into a
+    model that is too large for them, nor out of one that they should fetch. The price: an agent that is older than a
+    field drops it as it decodes, comes to another digest, and refuses the release. Where a field is at its default
+    it is not encoded, and such an agent reads the manifest to the letter.
+    """
     bare = [msgspec.structs.replace(variant, signature="") for variant in release.variants]
     return digest_of(msgspec.structs.replace(release, variants=bare))
 

@@ -28,10 +28,10 @@ from tuf.ngclient.fetcher import FetcherInterface
 from shared.clock import utc
 from shared.durable import write_atomic
 from shared.errors import FaultError, HinterlandError, TransportError, TrustError
-from shared.trust.errors import Expired
+from shared.trust.errors import Altered, Expired
 
 if TYPE_CHECKING:
-    from shared.trust.source import MetadataSource
+    from shared.trust.source import MetadataSource, Noting
 
 
 class Session(Updater):
@@ -102,15 +102,17 @@ class _SourceFetcher(FetcherInterface):
 
 
 @contextmanager
-def as_our_errors() -> Iterator[None]:
-    """Translate python-tuf's errors into those that say who acts.
+def as_our_errors(source: Noting) -> Iterator[None]:
+    """Translate python-tuf's errors into those that say who acts; `source` is where it reads, and nobody else.
 
     Raises:
         Expired: metadata is past its date.
-        TrustError: a proof failed.
+        Altered: the file that was read last failed its proof.
+        TrustError: a proof failed, but of nothing that was read just now.
         TransportError: files are missing at the source.
         FaultError: this machine's disk failed.
     """
+    source.last = ""
     try:
         yield
     except ExpiredMetadataError as error:
@@ -119,8 +121,10 @@ def as_our_errors() -> Iterator[None]:
             hint="Check this device's clock; the coordinator renews its metadata daily.",
         ) from error
     except DownloadLengthMismatchError as error:
-        raise TrustError(f"the source sent more than the signers vouch for: {error}") from error
+        raise Altered(f"the source sent more than the signers vouch for: {error}", file=source.last) from error
     except RepositoryError as error:
+        if source.last:
+            raise Altered(f"metadata failed its proof: {error}", file=source.last) from error
         raise TrustError(f"metadata failed its proof: {error}") from error
     except DownloadError as error:
         raise _transport(error) from error

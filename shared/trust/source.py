@@ -21,6 +21,18 @@ class MetadataSource(Protocol):
         ...
 
 
+class Noting:
+    """Another source, and the name of the file that was read last: the one at fault when a proof fails."""
+
+    def __init__(self, source: MetadataSource) -> None:
+        self._source = source
+        self.last = ""
+
+    def read(self, name: str) -> bytes | None:
+        self.last = name
+        return self._source.read(name)
+
+
 class MemorySource:
     """Files in a mapping, read as it is at each call."""
 

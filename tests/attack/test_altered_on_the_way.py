@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from edge.link.doubts import Doubts
 from shared import topics
 from shared.bundle import FleetDesired
 from shared.bus import Delivery
@@ -34,6 +35,10 @@ async def world(update_world, running):
 def flip(payload: bytes) -> bytes:
     middle = len(payload) // 2
     return payload[:middle] + bytes([payload[middle] ^ 1]) + payload[middle + 1 :]
+
+
+def straight(_receiver: str, delivery: Delivery) -> list[Delivery]:
+    return [delivery]
 
 
 def altering(ending: str, *, copies: int):
@@ -76,7 +81,7 @@ async def test_bytes_flipped_for_ever_never_become_active(world):
     assert "alters" not in device.reasons("activity-2")[-1]
     assert "chunk 1" in device.reasons("activity-2")[-1]
     assert (device.models / "activity" / "active").read_text() == "A"
-    world.broker.on_the_way = lambda _receiver, delivery: [delivery]
+    world.broker.on_the_way = straight
     device.reconciler._ended.clear()
     await device.reconciler.reconcile_once()
     assert device.serving.serving == {"activity": "activity-2"}
@@ -152,32 +157,109 @@ async def test_a_pending_release_is_not_blamed_for_a_replay(world, until):
     assert device.serving.serving == {"activity": "activity-2"}
 
 
-async def test_an_altered_manifest_is_refused(world):
-    device = world.device
-    world.broker.on_the_way = altering(".manifest.json", copies=1)
-    world.release(2, TWO)
-    await world.desire(activity="activity-2")
-    await device.reconciler.reconcile_once()
-    assert device.serving.serving == {"activity": "activity-1"}
-    assert device.stages("activity-2") == ["refused"]
-    assert device.reasons("activity-2")[0].startswith("trust: ")
-    world.broker.on_the_way = lambda _receiver, delivery: [delivery]
-    world.release(3, TWO)  # the honest control
-    await world.desire(activity="activity-3")
-    await device.reconciler.reconcile_once()
-    assert device.serving.serving == {"activity": "activity-3"}
+ALTERED = [".manifest.json", ".releases.json", ".snapshot.json", "timestamp.json", ".fleet-north.json", ".desired.json"]
+"""Every kind of signed file that leads to a release."""
 
 
-@pytest.mark.parametrize("ending", ["snapshot.json", "timestamp.json", "releases.json", "desired.json"])
-async def test_altered_metadata_changes_nothing(world, until, ending):
+def much_later(device):
+    """The pauses of updates and of questions are over."""
+    device.reconciler._ended.clear()
+    device.files._doubts = Doubts()
+
+
+async def publish(world):
+    """As `desire`, where what reaches the device cannot be told from what was sent."""
+    world.repository.set_desired(FleetDesired(fleet="north", default={"activity": "activity-2"}))
+    handled = world.device.bus.counts.handled
+    files = world.repository.files()
+    sent = await world.publisher.publish(files, fleets=["north"], timestamp=world.repository.timestamp_version)
+    await world.until(lambda: world.device.bus.counts.handled >= handled + sent)
+
+
+@pytest.mark.parametrize("ending", ALTERED)
+async def test_altered_for_ever_nothing_is_used_and_everything_reported(world, ending):
     device = world.device
     world.release(2, TWO)
     world.broker.on_the_way = altering(ending, copies=10**9)
-    world.repository.set_desired(FleetDesired(fleet="north", default={"activity": "activity-2"}))
-    handled = device.bus.counts.handled
-    files = world.repository.files()
-    sent = await world.publisher.publish(files, fleets=["north"], timestamp=world.repository.timestamp_version)
-    await until(lambda: device.bus.counts.handled >= handled + sent)
+    await publish(world)
+    for _ in range(3):
+        await device.reconciler.reconcile_once()
+        much_later(device)
+    assert device.serving.serving == {"activity": "activity-1"}
+    said = [status for status in device.said if status.stage.value in ("refused", "failed")]
+    assert said
+    assert all(status.reason.startswith("trust: ") for status in said)
+    assert not {"downloading", "verified", "trial", "active"} & set(device.stages("activity-2"))
+
+
+@pytest.mark.parametrize("ending", ALTERED)
+async def test_the_attacker_goes_away_and_the_same_release_is_taken(world, ending):
+    device = world.device
+    world.release(2, TWO)
+    world.broker.on_the_way = altering(ending, copies=10**9)
+    await publish(world)
     await device.reconciler.reconcile_once()
     assert device.serving.serving == {"activity": "activity-1"}
-    assert [status for status in device.said if status.stage.value == "refused"][-1].reason.startswith("trust: ")
+    sessions, version = device.bus.sessions, world.repository.timestamp_version
+    world.broker.on_the_way = straight
+    much_later(device)
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+    assert device.bus.sessions == sessions, "no new session was needed"
+    assert world.repository.timestamp_version == version, "nor newer metadata"
+
+
+@pytest.mark.parametrize("ending", ALTERED)
+async def test_one_altered_copy_is_asked_for_again_at_once(world, ending):
+    device = world.device
+    world.release(2, TWO)
+    world.broker.on_the_way = altering(ending, copies=1)
+    await publish(world)
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+
+
+async def test_an_altered_manifest_counts_as_a_failure_and_is_left_alone_for_a_while(world):
+    device = world.device
+    world.release(2, TWO)
+    world.broker.on_the_way = altering(".manifest.json", copies=10**9)
+    await publish(world)
+    for failures in (1, 2):
+        await device.reconciler.reconcile_once()
+        entry = device.parts.journal.entry("activity")
+        assert (entry.stage.value, entry.failures, entry.distrusted, entry.trials) == ("failed", failures, False, 0)
+        assert device.stages("activity-2") == ["failed"] * failures
+        await device.reconciler.reconcile_once()
+        assert device.stages("activity-2") == ["failed"] * failures, "its pause is not over"
+        much_later(device)
+
+
+async def test_altered_before_a_restart_and_honest_after_it(world):
+    device = world.device
+    world.release(2, TWO)
+    world.broker.on_the_way = altering(".manifest.json", copies=10**9)
+    await publish(world)
+    await device.reconciler.reconcile_once()
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-1"}
+    world.broker.on_the_way = straight
+    device.files._doubts = Doubts()
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+
+
+async def test_what_is_signed_and_wrong_is_left_alone_until_the_signers_say_something_new(world):
+    """The control: every byte as it was signed, but the release is of another line than it is desired for."""
+    device = world.device
+    world.release(1, TWO, model="gait")
+    await world.desire(activity="gait-1")
+    for _ in range(3):
+        await device.reconciler.reconcile_once()
+        much_later(device)
+    assert device.stages("gait-1") == ["offered", "refused"]
+    assert device.parts.journal.entry("activity").distrusted
+    world.release(2, TWO)
+    await world.desire(activity="activity-2")
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}

@@ -8,7 +8,7 @@ import pytest
 from shared.bundle import FleetDesired
 from shared.errors import TransportError, TrustError
 from shared.trust import Expired
-from tests.publishing import CPU, FLEET, Publisher, accept
+from tests.publishing import CPU, FLEET, Publisher, accept, make_release
 
 DAY = 86_400.0
 
@@ -94,8 +94,27 @@ def test_damaged_marks_are_no_fresh_start(publisher, device):
     assert accept(publisher.device(device, files)).id == "activity-1"  # one whole copy is enough
     first.write_bytes(whole[:-1])
     second.write_bytes(b"")
-    with pytest.raises(TrustError, match="damaged"):
-        publisher.device(device, files)
+    client = publisher.device(device, files)
+    for _ in range(2):
+        with pytest.raises(TrustError, match="damaged") as caught:
+            client.refresh()
+        assert caught.value.hint == "Enrol this device again."
+        with pytest.raises(TrustError, match="no fresh signed metadata"):
+            client.release("activity-1")
+        with pytest.raises(TrustError, match="damaged"):
+            client.remember(make_release(2))
+    assert (first.read_bytes(), second.read_bytes()) == (whole[:-1], b""), "nothing is written over them"
+    second.write_bytes(whole)
+    assert accept(publisher.device(device, files)).id == "activity-1"
+
+
+def test_damaged_marks_do_not_hide_the_keys_that_what_serves_is_proven_with(publisher, device):
+    publisher.ship(1)
+    client = publisher.device(device, publisher.files())
+    accept(client)
+    for copy in ("marks-1.json", "marks-2.json"):
+        (device / copy).write_bytes(bytes(64))
+    assert publisher.device(device, {}).model_keys() == client.model_keys() != {}
 
 
 def test_old_fleet_metadata_under_new_names(publisher, device):

@@ -210,6 +210,23 @@ async def test_retained_messages_reach_late_subscribers_and_can_be_cleared(world
         await until(lambda: second.payloads == [b"end"])
 
 
+async def test_one_retained_message_is_asked_for_again_beside_a_wider_subscription(world: World) -> None:
+    async with pair(world) as (coordinator, device):
+        wide, narrow = Heard(), Heard()
+        device.on(topics.tuf_all(TENANT), wide)
+        await settled(device)
+        for name in ("1.root.json", "timestamp.json"):
+            await coordinator.publish(topics.tuf_metadata(TENANT, name), name.encode(), retain=True)
+        await until(lambda: len(wide) >= 2)
+        for times in (1, 2):
+            device.on(topics.tuf_metadata(TENANT, "timestamp.json"), narrow)
+            await until(lambda times=times: len(narrow) >= times)
+            await device.off(topics.tuf_metadata(TENANT, "timestamp.json"))
+        await settled(device)
+        assert narrow.payloads == [b"timestamp.json"] * 2
+        assert wide.payloads == [b"1.root.json", b"timestamp.json"], "the wider subscription is not served anew"
+
+
 async def test_a_broken_message_is_counted_and_the_next_one_handled(world: World) -> None:
     async with pair(world) as (coordinator, device):
         heard = Heard()

@@ -59,6 +59,16 @@ def test_row_04_a_replay_is_refused_after_the_metadata_was_lost(crew, cases, fil
     cases(len(replayed))
 
 
+def test_row_04_with_both_marks_damaged_the_agent_serves_and_takes_nothing_until_it_is_enrolled_again(crew, cases):
+    both = tuple(Damage(f"trust/marks-{copy}.json", "zeroed") for copy in (1, 2))
+    cache = tuple(Damage(f"trust/metadata/{role}.json", "removed") for role in ("timestamp", "snapshot"))
+    lost, states = [both, (*both, *cache)] * 2, ["one", "one", "three", "three"]
+    told = crew.each(after_damage, [AGAIN] * 4, lost, states)
+    assert [(each.start, each.end) for each in told] == [(NOW, NOW)] * 4
+    assert all("high-water marks are damaged" in each.reasons("", "refused") for each in told)
+    cases(len(told))
+
+
 def rot(slot):
     return [Damage(slot + name, str(part / 16)) for name in SLOT for part in range(17)]
 

@@ -80,7 +80,7 @@ def prove(replicas, devices, client):
     assert [device.alarm for device in client.devices()] == ["", "", ""]
     (rollout,) = client.rollouts()
     happened = kinds(client)
-    assert happened["rollout.wave"] == happened["rollout.soak"] == len(rollout.waves)
+    assert happened["rollout.wave"] == happened["rollout.soak"] == len(rollout.progress)
     assert (happened["release.published"], happened["rollout.done"]) == (1, 1)
     assert verify(client.audit(), client.witness().anchors) is None
     replicas.prove_repository()

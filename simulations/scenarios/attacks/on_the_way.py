@@ -12,8 +12,7 @@ from simulations.scenarios.attacks.row import Attack, Seen, Threat
 
 Change = Callable[[Files], None]
 
-LEFT_ALONE = {"altered-releases", "altered-manifest", "truncated-manifest", "endless-targets"}
-"""A device leaves a release whose own proof failed alone until newer metadata is signed."""
+GOES_AWAY = "the attacker goes away: the same release is active soon after, without newer metadata"
 
 ENDLESS = 3 << 20
 """Bytes; more than any of these files has, and less than the broker takes."""
@@ -31,14 +30,13 @@ def attacks(ground: Ground) -> Iterator[Attack]:
     middle.open()
     try:
         for name, threat, done, change in _files():
-            next_one = name in LEFT_ALONE
             yield Attack(
                 name=name,
                 threat=threat,
                 victim="device",
                 done=done,
-                control="the coordinator's next release: served" if next_one else "the same files unaltered: served",
-                act=_showing(middle, change, next_one=next_one),
+                control=GOES_AWAY,
+                act=_showing(middle, change),
             )
         for name, threat, done, alter in _chunks(ground):
             yield Attack(
@@ -46,7 +44,7 @@ def attacks(ground: Ground) -> Iterator[Attack]:
                 threat=threat,
                 victim="device",
                 done=done,
-                control="the same chunk unaltered: the release is served",
+                control=GOES_AWAY,
                 act=_sending(middle, alter),
             )
     finally:
@@ -114,7 +112,7 @@ def _target(kind: str, change: Callable[[bytes], bytes]) -> Change:
     return apply
 
 
-def _showing(middle: Middle, change: Change, *, next_one: bool) -> Callable[[], Seen]:
+def _showing(middle: Middle, change: Change) -> Callable[[], Seen]:
     def act() -> Seen:
         release, honest = middle.ship()
         altered = dict(honest)
@@ -123,7 +121,7 @@ def _showing(middle: Middle, change: Change, *, next_one: bool) -> Callable[[], 
         middle.show(altered)
         error = middle.refusal(since)
         served = middle.active == release
-        accepted = middle.accepts(*(middle.ship() if next_one else (release, honest)))
+        accepted = middle.accepts(release, honest)
         return Seen(
             refused=bool(error) and not served,
             error=error,

@@ -2,6 +2,7 @@ import pytest
 
 from shared.errors import ContractError, TransportError, TrustError
 from shared.trust import DirectorySource, TrustClient
+from shared.trust.errors import Altered
 from tests.publishing import CPU, FLEET, Publisher, accept
 
 
@@ -120,3 +121,27 @@ def test_a_source_that_cannot_be_asked(publisher, tmp_path):
     with pytest.raises(TransportError, match="the broker is away") as raised:
         client.refresh()
     assert raised.value.hint == "Wait."
+
+
+@pytest.mark.parametrize("ending", ["timestamp.json", ".snapshot.json", ".releases.json", ".desired.json"])
+@pytest.mark.parametrize("change", [lambda data: data[:-9], lambda data: data + b" " * (5 << 20), lambda _: b"["])
+def test_the_file_that_is_not_the_signers_is_named_and_its_good_copy_taken(publisher, tmp_path, ending, change):
+    publisher.ship(1)
+    files = publisher.files()
+    good = {name: data for name, data in files.items() if name.endswith(ending)}
+    files.update((name, change(data)) for name, data in good.items())
+    client = publisher.device(tmp_path / "device", files)
+    with pytest.raises(Altered) as raised:
+        accept(client)
+    assert (raised.value.file in good, raised.value.code) == (True, "trust")
+    files[raised.value.file] = good[raised.value.file]
+    assert accept(client).id == "activity-1", "that one file was all that it needed"
+
+
+def test_what_is_signed_and_contradicts_itself_is_nobody_elses_fault(publisher, tmp_path):
+    publisher.ship(1)
+    client = publisher.device(tmp_path / "device", publisher.files())
+    client.refresh()
+    with pytest.raises(TrustError) as raised:
+        client.release("activity-2")
+    assert not isinstance(raised.value, Altered)

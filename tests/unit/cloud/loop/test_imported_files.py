@@ -3,12 +3,16 @@
 import io
 import zipfile
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cloud.loop.imports import describe
+from cloud.loop.imports import MAX_MEMORY_MIB, VERSION, describe
 from cloud.store.blobs import FileBlobs
+from edge.update.obstacles import at_least
 from shared.api import ImportedFile, ReleaseRequest
-from shared.bundle import Runtime, Schema
+from shared.bundle import Needs, Runtime, Schema
 from shared.errors import RefusedError
 from tests.models import classifier
 
@@ -20,8 +24,8 @@ WEIGHTS = (55).to_bytes(8, "little") + b'{"w":{"dtype":"U8","shape":[4],"data_of
 def bring(tmp_path):
     blobs = FileBlobs(tmp_path / "blobs")
 
-    def variants(data, runtime=Runtime.ONNXRUNTIME):
-        file = ImportedFile(name="cpu-fp32.onnx", digest=blobs.put(data), precision="fp32", runtime=runtime)
+    def variants(data, runtime=Runtime.ONNXRUNTIME, **needs):
+        file = ImportedFile(name="cpu-fp32.onnx", digest=blobs.put(data), precision="fp32", runtime=runtime, **needs)
         return describe(blobs, ReleaseRequest(model="street", schema=SCHEMA, files=[file]))
 
     return variants
@@ -50,3 +54,37 @@ def test_weights_alone_are_for_no_runtime_that_runs_graphs(bring):
     assert len(bring(WEIGHTS, Runtime.OPENVINO)) == 1
     with pytest.raises(RefusedError, match="weights alone"):
         bring(WEIGHTS)
+
+
+def test_what_a_file_needs_is_in_its_variant(bring):
+    (variant,) = bring(classifier(), memory_mib=256, runtime_version="1.22")
+    assert variant.needs == Needs(memory_mib=256, runtime_version="1.22")
+
+
+def test_a_file_that_needs_nothing_is_encoded_as_before_there_were_needs(bring):
+    (variant,) = bring(classifier(), memory_mib=0, runtime_version="")
+    assert b"needs" not in msgspec.json.encode(variant)
+
+
+@pytest.mark.parametrize("memory_mib", [-1, MAX_MEMORY_MIB + 1, 1 << 62])
+def test_no_device_has_such_memory(bring, memory_mib):
+    with pytest.raises(RefusedError, match="MiB of memory") as caught:
+        bring(classifier(), memory_mib=memory_mib)
+    assert "0 for any" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "version", ["new", "1.22-rc1", "1..2", ".1", "1.22\n", "1.٢", "v1.22", " 1.22", "1." * 9 + "1"]
+)
+def test_what_is_no_version_is_refused(bring, version):
+    with pytest.raises(RefusedError, match="which is none") as caught:
+        bring(classifier(), runtime_version=version)
+    assert "1.22" in caught.value.hint
+
+
+@given(st.lists(st.integers(0, 10**9 - 1), min_size=1, max_size=8))
+def test_every_version_that_may_be_asked_for_is_one_that_devices_can_compare(numbers):
+    version = ".".join(map(str, numbers))
+    assert VERSION.fullmatch(version)
+    assert at_least(version, version)
+    assert not at_least(version, ".".join(map(str, [numbers[0] + 1, *numbers[1:]]))) or numbers[0] == 10**9 - 1

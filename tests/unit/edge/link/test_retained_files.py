@@ -5,7 +5,9 @@ import pytest
 
 from edge.link.retained import MAX_FILE, RetainedFiles
 from shared import topics
+from shared.bus import Delivery
 from shared.bus.memory import MemoryBroker
+from shared.clock import VirtualClock
 from shared.codec import pack
 from shared.ids import fleet_id, tenant_id
 from shared.messages import Desired
@@ -87,3 +89,56 @@ async def test_endless_files_are_dropped(link, running, until):
         await coordinator.publish(topics.tuf_metadata(TENANT, "root"), bytes(MAX_FILE + 1))
         await until(lambda: device.counts.broken == 1)
     assert files.read("metadata/root") is None
+
+
+MANIFEST = topics.tuf_target(TENANT, "releases/m-1/aa.manifest.json")
+NAME = "targets/releases/m-1/aa.manifest.json"
+
+
+@pytest.fixture
+async def altered(link, running, until):
+    """Files whose manifest was altered on the way; the broker holds the good one, and a second file."""
+    coordinator, device = link
+    broker = device._broker
+    clock = VirtualClock()
+    files = RetainedFiles(device, tenant=TENANT, fleet=FLEET, clock=clock)
+    broker.on_the_way = lambda _receiver, each: [Delivery(each.topic, each.payload + b"!", each.retained)]
+    async with running(coordinator, device):
+        await coordinator.publish(MANIFEST, b"good", retain=True)
+        await coordinator.publish(topics.tuf_metadata(TENANT, "1.root.json"), b"root", retain=True)
+        await until(lambda: files.generation == 2)
+        yield files, broker, clock, device
+
+
+async def test_another_copy_is_asked_for_alone_and_without_a_new_session(altered):
+    files, broker, _, device = altered
+    broker.on_the_way = lambda _receiver, each: [each]
+    handled = device.counts.handled
+    assert await files.again(NAME)
+    assert files.read(NAME) == b"good"
+    assert files.read("metadata/1.root.json") == b"root!"
+    assert (device.sessions, device.counts.handled) == (1, handled + 1)
+    assert device._lanes.open()[-1].topic_filter == topics.desired(FLEET), "the question is withdrawn"
+
+
+async def test_the_same_bytes_again_are_no_other_copy(altered):
+    files, broker, clock, _ = altered
+    assert not await files.again(NAME)
+    assert files.read(NAME) == b"good!"
+    broker.on_the_way = lambda _receiver, each: [each]
+    assert not await files.again(NAME), "too soon to ask"
+    clock.advance(3)
+    assert await files.again(NAME)
+
+
+async def test_a_copy_that_does_not_come_is_not_waited_for_long(altered, monkeypatch):
+    files, broker, _, _ = altered
+    monkeypatch.setattr("edge.link.retained.ANSWER_S", 0.05)
+    broker.on_the_way = lambda _receiver, _each: []
+    assert not await files.again(NAME)
+    assert files.read(NAME) == b"good!"
+
+
+async def test_without_a_session_nothing_is_asked(link):
+    files = RetainedFiles(link[1], tenant=TENANT, fleet=FLEET)
+    assert not await files.again(NAME)

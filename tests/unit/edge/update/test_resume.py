@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from random import Random
 
 import msgspec
@@ -107,6 +108,41 @@ async def test_a_damaged_pointer_is_settled_by_the_journal(world, pointer):
     await device.reconciler.resume()
     assert device.serving.serving == {"activity": "activity-2"}
     assert (device.models / "activity" / "active").read_text() == "B"
+
+
+async def test_with_damaged_marks_it_serves_says_so_once_and_takes_nothing(world, running):
+    device = world.device
+    for copy in ("marks-1.json", "marks-2.json"):
+        (device.directory / "trust" / copy).write_bytes(bytes(64))
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-2"}
+    async with running(*world.parts):
+        world.release(3, ONE + TWO)
+        await world.desire(activity="activity-3")
+        for _ in range(3):
+            await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+    (alarm,) = [status for status in device.said if not status.model]
+    assert (alarm.stage.value, "high-water marks are damaged" in alarm.reason) == ("refused", True)
+    assert device.stages("activity-3") == []
+
+
+async def test_enrolled_again_after_damaged_marks_it_takes_the_newest_release(world, running):
+    device = world.device
+    for copy in ("marks-1.json", "marks-2.json"):
+        (device.directory / "trust" / copy).write_bytes(bytes(64))
+    device.restart()
+    await device.reconciler.resume()
+    shutil.rmtree(device.directory / "trust")
+    device.restart()
+    await device.reconciler.resume()
+    assert device.serving.serving == {"activity": "activity-2"}
+    async with running(*world.parts):
+        world.release(3, ONE + TWO)
+        await world.desire(activity="activity-3")
+        await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-3"}
 
 
 async def test_a_damaged_journal_does_not_keep_the_slot_from_serving(world):

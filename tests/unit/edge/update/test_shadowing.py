@@ -10,9 +10,12 @@ from edge.update.attempt import ALONE
 from edge.update.plan import MAX_TRIALS, SILENCE_S
 from edge.update.resume import MAX_STARTS
 from edge.update.shadowing import STEADY_S
+from shared import topics
 from shared.bundle import Challenge
+from shared.bus import Delivery
 from shared.errors import FaultError, TrustError
 from shared.messages import Stage
+from tests.update_world import TENANT
 
 ONE, TWO, THREE = (Random(seed).randbytes(300_000) for seed in (1, 2, 3))
 BESIDE = ["offered", "downloading", "verified", "staged", "shadow"]
@@ -279,3 +282,24 @@ async def test_what_is_to_serve_and_then_only_to_run_beside_does_not_come_to_ser
     assert device.serving.serving == {"activity": "activity-1"}
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_an_altered_manifest_keeps_a_promotion_waiting_and_the_comparison_going(world, until):
+    device, broker = world.device, world.broker
+    (name,) = [name for name in device.files._files if "activity-2" in name and name.endswith(".manifest.json")]
+    topic, good = f"{topics.tuf_all(TENANT)[:-1]}{name}", device.files.read(name)
+    straight = broker.on_the_way
+    broker.on_the_way = lambda _receiver, each: [Delivery(topic, good[:-1]) if each.topic == topic else each]
+    await world.coordinator.publish(topic, good, retain=True)
+    await until(lambda: device.files.read(name) == good[:-1])
+    await world.desire(activity="activity-2")
+    for _ in range(2):
+        await device.reconciler.reconcile_once()
+        assert device.serving.serving == {"activity": "activity-1"}
+        assert (entry(world).stage, device.serving.challenger("activity")) == (Stage.SHADOW, "activity-2")
+    broker.on_the_way = straight
+    await world.coordinator.publish(topic, good, retain=True)
+    await until(lambda: device.files.read(name) == good)
+    await device.reconciler.reconcile_once()
+    assert device.serving.serving == {"activity": "activity-2"}
+    assert "failed" not in device.stages("activity-2")
