@@ -26,14 +26,14 @@ LIMIT_S = 1800
 """Far above what it takes: how long it took is the report's word, and no test's."""
 
 
-def played(tmp_path: Path, data: Data, *options: str) -> dict[str, Any]:
+def played(tmp_path: Path, data: Data, *options: str, status: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """Run the scenario in a directory of its own, over the data packages that are there already; return its JSON."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "data").symlink_to(data.directory)
     place = ["--state", str(tmp_path / "state"), "--report", str(tmp_path / "report"), "--json"]
     command = [str(BIN / "hinterland"), "simulate", "--scenario", "rollout", "--seed", "7", *options, *place]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in status, done.stderr
     assert ours(tmp_path) == []
     report: dict[str, Any] = json.loads(done.stdout)
     return report
@@ -74,7 +74,7 @@ def test_only_good_releases_stay(tmp_path: Path, data: Data) -> None:
 
 
 def test_a_breach_halts_a_crowd_within_its_wave(tmp_path: Path, data: Data) -> None:
-    report = played(tmp_path, data, "--devices", "1000")
+    report = played(tmp_path, data, "--devices", "1000", status=(0, 1))  # 1 where only the limit of time was missed
     assert report["devices"] == 1000
     told = {check["name"]: check["held"] for check in report["checks"]}
     # how fast this machine is, and whom it serves beside, is nothing that a test can promise

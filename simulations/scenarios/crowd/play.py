@@ -39,8 +39,8 @@ from simulations.world.ports import LOOPBACK
 from simulations.world.world import World
 
 TENANT = tenant_id("demo")
-LEAST = 400
-"""With fewer devices a tolerated share is none."""
+LEAST = 1000
+"""With fewer devices the first wave, one in a hundred, compares too few inputs to prove anything."""
 
 TELEMETRY_S = 100.0
 """Between two telemetry windows of a device: 100 batches a second from ten thousand."""
