@@ -40,6 +40,15 @@ def file_rights() -> Iterator[None]:
     os.umask(before)
 
 
+@pytest.fixture(autouse=True)
+def no_model_left() -> Iterator[None]:
+    """A model's process that outlives its test is ended and named here, and not in whatever test counts them later."""
+    yield
+    from tests.model_processes import end_all
+
+    assert not (left := end_all()), f"this test left processes of models behind: {left}"
+
+
 @pytest.fixture(scope="session")
 def until() -> Until:
     """Wait for a condition, and fail when it does not come true."""

@@ -89,7 +89,8 @@ async def test_a_reader_that_stops_reading_costs_bounded_memory_and_holds_nobody
                     *(coordinator.publish(topics.chunk(blob, n), chunk) for n in range(first, min(first + 8, count)))
                 )
                 most = max(most, resident(mosquitto.broker.pid))
-            await until(lambda: len(heard) == count, within_s=30)
+                # no faster than whoever reads: the broker drops what a queue has no room for, and then nobody hears all
+                await until(lambda: len(heard) == min(first + 8, count), within_s=30)  # noqa: B023  awaited in the turn
         # what waits for it, twice: the broker keeps queues of messages that are out and of those that are not yet
         assert most - before < 2 * MAX_QUEUED_BYTES + (32 << 20), (most - before) >> 20
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,7 +191,7 @@ async def _act(story: Story, name: str, *, seed: int, compared: bool) -> None:
         crowd.failing = {release.id: plan.failing(applied.waves, seed=seed)}
     with story.narrator.stage(f"{release.id}: {name}", total=len(crowd.devices)) as bar:
         await _until(story, f"the end of {applied.rollout}", lambda: _over(story, applied, bar), within_s=ACT_S)
-        await _until(story, f"peace after {applied.rollout}", lambda: crowd.quiet, within_s=120)
+        await _until(story, f"peace after {applied.rollout}", lambda: _quiet(crowd), within_s=120)
     seen = await asyncio.to_thread(client.rollout, applied.rollout)
     story.acts.append(
         Act(
@@ -210,7 +210,15 @@ async def _act(story: Story, name: str, *, seed: int, compared: bool) -> None:
     )
 
 
-def _over(story: Story, applied: api.Applied, bar: Bar) -> bool:
+async def _quiet(crowd: Crowd) -> bool:
+    return crowd.quiet  # here, in the loop that changes what it looks at
+
+
+async def _over(story: Story, applied: api.Applied, bar: Bar) -> bool:
+    return await asyncio.to_thread(_look, story, applied, bar)
+
+
+def _look(story: Story, applied: api.Applied, bar: Bar) -> bool:
     """Whether the rollout has ended; what a turn of the keeper costs in its third wave is measured on the way."""
     mine = [event for event in story.ledger.events() if event.subject == applied.rollout]
     asked = sum(len(event.data["devices"]) for event in mine if event.kind == "rollout.wave")
@@ -223,9 +231,9 @@ def _over(story: Story, applied: api.Applied, bar: Bar) -> bool:
     return any(event.kind in OVER for event in mine)
 
 
-async def _until(story: Story, what: str, done: Callable[[], bool], *, within_s: float) -> None:
+async def _until(story: Story, what: str, done: Callable[[], Awaitable[bool]], *, within_s: float) -> None:
     deadline = time.monotonic() + within_s
-    while not await asyncio.to_thread(done):
+    while not await done():
         story.world.check()
         story.most = max(story.most, story.resident)
         if time.monotonic() > deadline:

@@ -17,6 +17,7 @@ from edge.inference.process import Isolation
 from shared.clock import SystemClock, VirtualClock
 from shared.errors import FaultError, HinterlandError, TrustError
 from tests.hostile_model import isolation
+from tests.model_processes import children
 from tests.models import SHAPE, classifier, place
 
 X = np.zeros((1, *SHAPE), np.float32)
@@ -124,10 +125,11 @@ def test_a_batch_larger_than_the_shared_memory_is_a_fault() -> None:
 
 @pytest.mark.parametrize("swaps", [20, pytest.param(500, marks=pytest.mark.soak)])
 async def test_swaps_leave_no_process_descriptor_or_memory_behind(tmp_path: Path, swaps: int) -> None:
+    others = children()
     host = ModelHost(IsolatedSession.loader(Isolation(), clock=SystemClock(), random=Random(1)))
     await host.activate("toy", *place(tmp_path, classifier()))  # what is made once is there
     await host.withdraw("toy")
-    _settle(lambda: not _children())
+    _settle(lambda: not children() - others)
     before = _descriptors()
     refused = answered = 0
     for counter in range(1, swaps + 1):
@@ -139,35 +141,37 @@ async def test_swaps_leave_no_process_descriptor_or_memory_behind(tmp_path: Path
         with host.lease("toy") as served:
             assert served is not None
             answered += len((await asyncio.to_thread(served.session.run, X))[0])
-        assert len(_children()) <= 3  # one serves; one may be ending, and one being refused
+        assert len(children() - others) <= 3  # one serves; one may be ending, and one being refused
     assert (refused, answered) == (swaps // 7, swaps)
     await host.withdraw("toy")
-    _settle(lambda: not _children())
-    assert (_children(), _descriptors()) == ([], before)
+    _settle(lambda: not children() - others)
+    assert (children() - others, _descriptors()) == (set(), before)
 
 
 async def test_a_load_that_is_cancelled_leaves_no_process_behind(tmp_path: Path) -> None:
+    others = children()
     host = ModelHost(IsolatedSession.loader(Isolation(), clock=SystemClock(), random=Random(1)))
     loading = asyncio.create_task(host.activate("toy", *place(tmp_path, classifier())))
-    while not _children():
+    while not children() - others:
         await asyncio.sleep(0.005)
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await loading
     async with asyncio.timeout(10):
-        while _children():
+        while children() - others:
             await asyncio.sleep(0.01)
     assert host.serving("toy") is None
 
 
 async def test_a_closed_host_has_ended_its_processes(tmp_path: Path) -> None:
+    others = children()
     host = ModelHost(IsolatedSession.loader(Isolation(), clock=SystemClock(), random=Random(1)))
     for model in ("one", "two"):
         await host.activate(model, *place(tmp_path, classifier(), model=model))
-    assert len(_children()) == 2
+    assert len(children() - others) == 2
     await host.close()
-    _settle(lambda: not _children())
-    assert _children() == []
+    _settle(lambda: not children() - others)
+    assert not children() - others
 
 
 def _raises(session: IsolatedSession, reason: str) -> bool:
@@ -181,10 +185,6 @@ def _raises(session: IsolatedSession, reason: str) -> bool:
 def _descriptors() -> int:
     """Shared memory is held by descriptors alone: memfd has no name that could stay."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def _children() -> list[str]:
-    return [child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()]
 
 
 def _settle(true: Callable[[], bool]) -> None:
