@@ -29,14 +29,14 @@ attacks: setup  ## Carry out every attack on a running world; leaves report/atta
 faults: setup  ## Kills, power cuts, broken disks and wires, row by row; leaves report/faults.json
 	HINTERLAND_FAULT_REPORT=report/faults.json $(BIN)/python -m pytest -v tests/fault
 
-test: setup  ## All tests, real servers included
-	$(BIN)/python -m pytest -m "not soak"
+test: check  ## All tests: the gate with its fast ones, then those with real servers, faults and attacks
+	$(BIN)/python -m pytest -m "(system or slow) and not soak"
 
 soak: setup  ## The same thing hundreds of times, to see what leaks
 	$(BIN)/python -m pytest -m soak
 
-test-fast: setup  ## Tests that start no servers and take no minutes
-	$(BIN)/python -m pytest -q -m "not system and not slow and not soak"
+test-fast: setup  ## Tests that start no servers and take no minutes, one file to a core at a time
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not system and not slow and not soak"
 
 fuzz: setup  ## N hostile inputs over every parser of foreign bytes, from seed SEED
 	$(BIN)/python -m tests.fuzz $(or $(N),1000000) $(or $(SEED),2)
@@ -46,7 +46,7 @@ check: setup  ## The one gate: format, lint, types, imports between packages, fa
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q -m "not system and not slow and not soak"
+	@$(MAKE) --no-print-directory test-fast
 
 format: setup  ## Put the sources into shape
 	$(BIN)/ruff format .
