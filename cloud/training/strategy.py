@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 
 from cloud.training.aggregate import RunningMean, step
 from cloud.training.asking import Carried, Roster, content_of
-from cloud.training.cohort import cohort, local_seed
-from cloud.training.events import DeviceScore, RoundFinished, RoundStarted, UpdateAccepted, UpdateRefused
+from cloud.training.cohort import local_seed
+from cloud.training.events import DeviceScore, RoundFinished, UpdateAccepted, UpdateLate, UpdateRefused
 from cloud.training.gate import check_loss, check_update, metrics_of, read_score
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.schedule import Closable, Window, condition_of, open_window
 from cloud.training.spec import RunSpec
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
+from shared.federation import Condition
 from shared.tasks.records import FLAT, flatten, read_arrays, to_record, unflatten
 from shared.tasks.weights import form, weights_digest
 
@@ -41,10 +43,15 @@ class _Round:
     """What every update must look like: the global weights as they were sent."""
 
     mean: RunningMean
+    window: Window
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
 
     refused: dict[str, str] = field(default_factory=dict)
+    late: int = 0
+    """Of the cohort, whom the round did not wait for."""
+
+    conditions: dict[str, Condition] = field(default_factory=dict)
 
     @property
     def train_loss(self) -> float:
@@ -84,10 +91,13 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
-        drawn = cohort(self._spec.seed, number, self._registered, self._spec.fraction)
+        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock)
+        drawn = window.started.cohort
         flat = {FLAT: flatten(self.state.weights)}
-        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean(flat))
-        self._ledger.append(RoundStarted(at=self._clock.now(), round=number, cohort=drawn))
+        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean(flat), window)
+        if isinstance(grid, Closable):
+            grid.closed = lambda: window.is_closed(now=self._clock.monotonic())
+        self._ledger.append(window.started)
         weights = Carried(arrays, form(self.state.weights))
         return [self._training(device, number, weights) for device in drawn]
 
@@ -102,8 +112,17 @@ class RunStrategy(FedAvg):
         current = self._current()
         for device, reply in self._roster.answers(replies):
             self._take(current, device, reply)
+            current.window.accepted = len(current.losses)
+            if current.window.is_closed(now=self._clock.monotonic()):
+                break
+        full = current.window.is_full()
         for device in current.cohort:
-            if device not in current.losses and device not in current.refused:
+            if device in current.losses or device in current.refused:
+                continue
+            if full:
+                current.late += 1
+                self._ledger.append(UpdateLate(at=self._clock.now(), round=current.number, device=device))
+            else:
                 self._refuse(current, device, "no answer before the deadline")
         _check_quorum(current, self._spec.min_devices)
         mean = unflatten(current.mean.mean()[FLAT], form(self.state.weights))
@@ -116,6 +135,8 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
+        if isinstance(grid, Closable):
+            grid.closed = bool  # hold-outs are scored by all
         weights = Carried(arrays, form(self.state.weights))
         return [self._roster.ask(fed.EVALUATE, d, weights=weights, round=number) for d in sorted(self._registered)]
 
@@ -125,9 +146,12 @@ class RunStrategy(FedAvg):
         scores: dict[str, DeviceScore] = {}
         for device, reply in self._roster.answers(replies):
             try:
-                scores[device] = read_score(content_of(reply))
+                content = content_of(reply)
+                scores[device] = read_score(content)
             except RefusedError as error:
                 self._refuse(current, device, f"evaluation: {error}")
+            else:
+                current.conditions[device] = condition_of(content) or Condition()
         finished = self._finished(current, dict(sorted(scores.items())))
         self._ledger.append(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
@@ -180,7 +204,10 @@ class RunStrategy(FedAvg):
             accuracy=sum(score.correct for score in scores.values()) / examples,
             devices=scores,
             accepted=len(current.losses),
-            refused=len(current.cohort) - len(current.losses),
+            refused=len(current.cohort) - len(current.losses) - current.late,
+            late=current.late,
+            contributors={device: current.losses[device][0] for device in sorted(current.losses)},
+            conditions=dict(sorted(current.conditions.items())),
             digest=weights_digest(self.state.weights),
             seconds=self._clock.monotonic() - current.started,
         )
