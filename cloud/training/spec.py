@@ -89,6 +89,11 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
     check_selection(spec.selection)
     check_pace(spec.pace)
+    if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
+        raise ContractError(
+            f"run {spec.run} mixes algorithms that exclude each other",
+            hint="SCAFFOLD goes with neither a proximal term nor a time budget, and µ is not negative.",
+        )
     return spec
 
 

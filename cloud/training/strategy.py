@@ -22,6 +22,7 @@ from cloud.training.cohort import local_seed
 from cloud.training.events import DeviceScore, RoundFinished, UpdateAccepted, UpdateLate, UpdateRefused
 from cloud.training.gate import check_loss, check_update, metrics_of, read_score
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.scaffold import CONTROL, ControlSum, control_in
 from cloud.training.schedule import Closable, Window, condition_of, open_window
 from cloud.training.spec import RunSpec
 from shared import federation as fed
@@ -44,6 +45,9 @@ class _Round:
 
     mean: RunningMean
     window: Window
+    control: ControlSum | None
+    """Of SCAFFOLD."""
+
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
 
@@ -94,12 +98,18 @@ class RunStrategy(FedAvg):
         window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock)
         drawn = window.started.cohort
         flat = {FLAT: flatten(self.state.weights)}
-        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean(flat), window)
+        self._round = _Round(
+            number, self._clock.monotonic(), drawn, flat, RunningMean(flat), window, self._control_sum(flat)
+        )
         if isinstance(grid, Closable):
             grid.closed = lambda: window.is_closed(now=self._clock.monotonic())
         self._ledger.append(window.started)
         weights = Carried(arrays, form(self.state.weights))
-        return [self._training(device, number, weights) for device in drawn]
+        control = to_record({FLAT: control_in(self.state.velocity, flat[FLAT].size)})
+        messages = [self._training(device, number, weights) for device in drawn]
+        for message in messages if self._spec.local.scaffold else []:
+            message.content[fed.CONTROL] = control
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -127,6 +137,10 @@ class RunStrategy(FedAvg):
         _check_quorum(current, self._spec.min_devices)
         mean = unflatten(current.mean.mean()[FLAT], form(self.state.weights))
         weights, velocity = step(self.state.weights, mean, self.state.velocity, momentum=self._spec.server_momentum)
+        if current.control is not None:
+            before = control_in(self.state.velocity, current.model[FLAT].size)
+            rate, population = self._spec.local.learning_rate, len(self._registered)
+            velocity = velocity | {CONTROL: current.control.control(before, rate=rate, population=population)}
         self.state = Checkpoint(current.number, weights, velocity)
         self._ledger.write_checkpoint(self.state)
         return to_record(weights), MetricRecord({fed.LOSS: current.train_loss})
@@ -167,7 +181,14 @@ class RunStrategy(FedAvg):
             epochs=local.epochs,
             batch_size=local.batch_size,
             learning_rate=local.learning_rate,
+            proximal=local.proximal,
+            controlled=local.scaffold,
+            budget_s=self._spec.pace.budget_s,
+            run=self._spec.run,
         )
+
+    def _control_sum(self, flat: dict[str, NDArray[np.float32]]) -> ControlSum | None:
+        return ControlSum(flat) if self._spec.local.scaffold else None
 
     def _take(self, current: _Round, device: str, reply: Message) -> None:
         """Add one update to the mean, or record why not."""
@@ -185,6 +206,8 @@ class RunStrategy(FedAvg):
             self._refuse(current, device, str(error))
             return
         current.mean.add(update, examples)
+        if current.control is not None:
+            current.control.add(update, examples, self._spec.local)
         current.losses[device] = (examples, loss)
         self._ledger.append(
             UpdateAccepted(at=self._clock.now(), round=current.number, device=device, examples=examples, loss=loss)

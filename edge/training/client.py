@@ -15,32 +15,32 @@ from flwr.common.constant import ErrorCode
 from msgspec import structs
 
 from edge.facts.port import Facts
+from edge.training.controls import ControlStore
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
+from edge.training.learning import learn
 from shared import federation as fed
+from shared.clock import Clock, SystemClock
 from shared.codec import pack, unpack
 from shared.errors import ContractError, HinterlandError
 from shared.federation import Condition, Instruction, MomentsAnswer, RangesAnswer
-from shared.task import Examples, Recipe
+from shared.task import Examples
 from shared.tasks import adapter
 from shared.tasks.records import from_record, to_record
 
 Handler = Callable[[Message, Context], Message]
 
 
-def build_client(store: DatasetStore, *, condition: Callable[[], Condition] = Condition) -> ClientApp:
-    """Make the app over the device's own data; `condition` says how the device is."""
-    app = ClientApp()
+def build_client(
+    store: DatasetStore, *, condition: Callable[[], Condition] = Condition, clock: Clock | None = None
+) -> ClientApp:
+    """Make the app over the device's own data; `condition` says how the device is, `clock` when a budget is spent."""
+    app, clock, controls = ClientApp(), clock or SystemClock(), ControlStore(store.directory)
 
     @app.train()
     def train(message: Message, _context: Context) -> Message:
         wanted, (training, _) = _read(message, store)
-        recipe = Recipe(
-            epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
-        )
-        trained = adapter(wanted.task).train(
-            from_record(message.content.get(fed.ARRAYS), wanted.form), training, recipe
-        )
+        trained = learn(message, wanted, training, task=adapter(wanted.task), controls=controls, clock=clock)
         metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
         return Message(RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}), reply_to=message)
 
