@@ -7,7 +7,7 @@ executor would, but neither fetches nor installs nor runs an app bundle.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
@@ -55,6 +55,8 @@ class PacedGrid(HttpGrid):
         super().__init__(superlink.address, False, superlink.ca.read_bytes(), token=task_token)
         self._superlink = superlink
         self._retry_invoker = _retries()
+        self.closed: Callable[[], bool] = bool
+        """Whether nobody wants more replies of those asked for last."""
 
     def _connect(self) -> None:
         self._client = _client(
@@ -74,7 +76,7 @@ class PacedGrid(HttpGrid):
                     arrived.add(message.metadata.reply_to_message_id)
                     yield message
             waiting = [message_id for message_id in waiting if message_id not in arrived]
-            if deadline is not None and time.monotonic() >= deadline:
+            if self.closed() or (deadline is not None and time.monotonic() >= deadline):
                 return
             if waiting and not arrived:
                 time.sleep(POLL_S)

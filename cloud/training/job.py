@@ -42,7 +42,7 @@ from cloud.training.spec import RunSpec, read_spec
 from cloud.training.strategy import RunStrategy
 from shared.clock import Clock, SystemClock
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
-from shared.federation import FileTally
+from shared.federation import Condition, FileTally
 from shared.ids import sha256
 from shared.task import TaskAdapter, Weights
 from shared.tasks import adapter as find_adapter
@@ -158,6 +158,7 @@ class _Conductor:
                 registered=registered,
                 holdout={device: answer.holdout for device, answer in answers.items()},
                 digest=weights_digest(weights),
+                conditions={device: answer.condition or Condition() for device, answer in answers.items()},
             )
         )
         return begin, registered

@@ -20,7 +20,8 @@ from typing import NoReturn
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from edge.training.client import build_client, handle
+from edge.facts.linux import LinuxFacts
+from edge.training.client import build_client, condition_of, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
 from shared.backoff import Backoff
@@ -60,6 +61,9 @@ class TrainerSettings:
     data: Path
     """Directory of the device's `DatasetStore`."""
 
+    metered: bool = False
+    """Whether the link costs by the byte; told to the coordinator, which may then draw others."""
+
 
 @dataclass(slots=True)
 class Unsent:
@@ -84,7 +88,9 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
 
     logging.getLogger("flwr").setLevel(logging.WARNING)
     store = DatasetStore(settings.data)
-    app, unsent = build_client(store), Unsent()
+    facts = LinuxFacts()
+    app = build_client(store, condition=lambda: condition_of(facts, metered=settings.metered))
+    unsent = Unsent()
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
     _warm_up()
     while alive():
