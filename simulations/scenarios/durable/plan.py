@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import zip_longest
 from random import Random
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ SHARES = {
 
 
 def plan(seed: int, devices: Sequence[str], *, kills: int = 42, rounds: int = ROUNDS) -> list[Kill]:
-    """The kills in their order; fewer than the full number leave out whole phases, evenly."""
+    """The kills in their order; fewer than the full number still reach every kind of process."""
     random = Random(f"durable {seed}")  # noqa: S311  a plan, no secret
 
     def one(victim: Victim, phase: Phase, round_: int, longest_s: float) -> Kill:
@@ -91,9 +92,10 @@ def plan(seed: int, devices: Sequence[str], *, kills: int = 42, rounds: int = RO
 
 
 def _thin(whole: list[Kill], kills: int) -> list[Kill]:
-    if kills >= len(whole):
-        return whole
-    return [whole[(2 * number + 1) * len(whole) // (2 * kills)] for number in range(kills)]
+    """So many of them, of each kind of process as evenly as can be, in their order."""
+    groups = [[at for at, kill in enumerate(whole) if kill.victim is victim] for victim in Victim]
+    turns = [at for turn in zip_longest(*groups) for at in turn if at is not None]
+    return [whole[at] for at in sorted(turns[:kills])]
 
 
 class Moment(NamedTuple):
