@@ -23,6 +23,7 @@ from flwr.clientapp import ClientApp
 from edge.training.client import build_client, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
+from edge.training.policy import Owner, SitePolicy
 from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
 from shared.durable import read_if_present, write_atomic
@@ -60,6 +61,9 @@ class TrainerSettings:
     data: Path
     """Directory of the device's `DatasetStore`."""
 
+    policy: SitePolicy
+    """What the device's owner allows."""
+
 
 @dataclass(slots=True)
 class Unsent:
@@ -84,7 +88,7 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
 
     logging.getLogger("flwr").setLevel(logging.WARNING)
     store = DatasetStore(settings.data)
-    app, unsent = build_client(store), Unsent()
+    app, unsent = build_client(store, owner=Owner(settings.policy, clock.now)), Unsent()
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
     _warm_up()
     while alive():
