@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
 from types import FrameType
@@ -61,7 +61,7 @@ class TrainerSettings:
     data: Path
     """Directory of the device's `DatasetStore`."""
 
-    policy: SitePolicy
+    policy: SitePolicy = field(default_factory=SitePolicy)
     """What the device's owner allows."""
 
 
