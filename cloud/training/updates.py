@@ -27,6 +27,9 @@ from shared.errors import ContractError, FaultError
 UPDATE = "update"
 """Name of the vector that every client sends; extra vectors have names of their own."""
 
+LARGEST = float(1 << 20)
+"""Greatest magnitude of a weight, which the gate ensures: squares and sums of such numbers stay finite in float32."""
+
 TILE = 1 << 18
 """Numbers of all clients that `blocks` reads at a time: 1 MiB, which stays in a core's second-level cache."""
 
@@ -70,7 +73,9 @@ class UpdateStore:
         try:
             self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115  # closed by `close`
         except OSError as error:
-            raise FaultError(f"no update can be kept in {directory}: {error.strerror}", hint="Check the disk.") from error
+            raise FaultError(
+                f"no update can be kept in {directory}: {error.strerror}", hint="Check the disk."
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -161,7 +166,7 @@ class UpdateStore:
         self._file.close()
 
     def _write(self, values: NDArray[np.float32], at: int) -> None:
-        data = memoryview(values).cast("B") if values.size else memoryview(b"")
+        data = values.data.cast("B") if values.size else memoryview(b"")
         try:
             while data:  # one call takes at most 2 GiB
                 written = os.pwrite(self._file.fileno(), data, at)
@@ -172,7 +177,7 @@ class UpdateStore:
     def _fill(self, into: NDArray[np.float32], at: int) -> None:
         try:
             while into.size:
-                read = os.preadv(self._file.fileno(), [into], at)
+                read = os.preadv(self._file.fileno(), [into.data], at)
                 if read == into.nbytes:
                     return
                 if read <= 0 or read % _WIDTH:

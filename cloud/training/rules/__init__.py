@@ -11,6 +11,8 @@ from cloud.training.rules.order import Median, TrimmedMean, median, trimmed_mean
 from cloud.training.updates import UpdateStore
 from shared.errors import ContractError
 
+__all__ = ["Krum", "Mean", "Median", "Rule", "TrimmedMean", "check_rule", "combine", "least"]
+
 Rule = Mean | TrimmedMean | Median | Krum
 
 
