@@ -1,8 +1,8 @@
 """The rounds of a run, driven by Flower's own `Strategy.start` over any `Grid`.
 
 Flower's loop stays as it is. What differs from its `FedAvg`: the cohort is drawn by device, each device gets a
-seed of its own, every update passes the gate, the mean is exact and holds no update, and what happened is in the
-ledger before the next step.
+seed of its own, every update passes the gate and goes to disk, a rule of the spec combines them in the order of
+device names, and what happened is in the ledger before the next step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from cloud.training.aggregate import RunningMean, step
 from cloud.training.asking import Carried, Roster, content_of
 from cloud.training.cohort import cohort, local_seed
 from cloud.training.events import (
@@ -29,13 +28,16 @@ from cloud.training.events import (
 from cloud.training.gate import Gate, check_loss, metrics_of, read_score
 from cloud.training.gate_terms import clip_bound
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.optimisers import step
 from cloud.training.quarantine import Conduct
 from cloud.training.refusals import refusal, silence
+from cloud.training.rules import combine, least
 from cloud.training.spec import RunSpec
+from cloud.training.updates import UpdateStore
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
-from shared.tasks.records import FLAT, flatten, read_arrays, to_record, unflatten
+from shared.tasks.records import FLAT, flat_record, flatten, read_arrays, view
 from shared.tasks.weights import form, weights_digest
 
 
@@ -49,7 +51,8 @@ class _Round:
     gate: Gate
     """Around the global weights as they were sent."""
 
-    mean: RunningMean
+    sent: ArrayRecord
+    updates: UpdateStore
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
 
@@ -64,7 +67,7 @@ class _Round:
     def train_loss(self) -> float:
         """Mean over examples, added up by device name so that arrival order leaves no trace."""
         total = sum(self.losses[device][0] * self.losses[device][1] for device in sorted(self.losses))
-        return total / max(self.mean.examples, 1)
+        return total / max(sum(examples for examples, _ in self.losses.values()), 1)
 
 
 class RunStrategy(FedAvg):
@@ -82,7 +85,10 @@ class RunStrategy(FedAvg):
     ) -> None:
         """Prepare the rounds after `begin`; `registered` maps each device that takes part to its examples."""
         super().__init__()
-        self.state = begin
+        self._form = form(begin.weights)
+        self._flat = flatten(begin.weights)
+        """The global weights; `state.weights` are views of it, and a step moves it in place."""
+        self.state = begin._replace(weights=view(self._flat, self._form))
         self._begin = begin.round
         self._spec = spec
         self._roster = roster
@@ -102,9 +108,9 @@ class RunStrategy(FedAvg):
         number = self._begin + server_round
         out = self.conduct.quarantined(self._registered, before=number)
         drawn = cohort(self._spec.seed, number, self._registered.keys() - set(out), self._spec.fraction)
-        flat = {FLAT: flatten(self.state.weights)}
-        gate = Gate.around(flat, self._spec.gate, bound=clip_bound(self._spec.gate, self.conduct.ways))
-        self._round = _Round(number, self._clock.monotonic(), drawn, gate, RunningMean(flat))
+        gate = Gate.around({FLAT: self._flat}, self._spec.gate, bound=clip_bound(self._spec.gate, self.conduct.ways))
+        updates = UpdateStore(self._ledger.directory, size=self._flat.size)
+        self._round = _Round(number, self._clock.monotonic(), drawn, gate, arrays, updates)
         self._tell(RoundStarted(at=self._clock.now(), round=number, cohort=drawn, quarantined=out))
         weights = Carried(arrays, form(self.state.weights))
         return [self._training(device, number, weights) for device in drawn]
@@ -112,23 +118,22 @@ class RunStrategy(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Fold each update into the mean as it arrives, move the model, write the checkpoint.
+        """Put each update on disk as it arrives, combine them, move the model, write the checkpoint.
 
         Raises:
             TransportError: too few usable updates; another attempt goes on from the last committed round.
         """
         current = self._current()
-        for device, reply in self._roster.answers(replies):
-            self._take(current, device, reply)
-        for device in current.cohort:
-            if device not in current.losses and device not in current.refused:
-                self._refuse(current, silence(at=self._clock.now(), round_=current.number, device=device))
-        _check_quorum(current, self._spec.min_devices)
-        mean = unflatten(current.mean.mean()[FLAT], form(self.state.weights))
-        weights, velocity = step(self.state.weights, mean, self.state.velocity, momentum=self._spec.server_momentum)
-        self.state = Checkpoint(current.number, weights, velocity)
+        with current.updates:
+            for device, reply in self._roster.answers(replies):
+                self._take(current, device, reply)
+            for device in current.cohort:
+                if device not in current.losses and device not in current.refused:
+                    self._refuse(current, silence(at=self._clock.now(), round_=current.number, device=device))
+            _check_quorum(current, max(self._spec.min_devices, least(self._spec.rule)))
+            self._move(current)
         self._ledger.write_checkpoint(self.state)
-        return to_record(weights), MetricRecord({fed.LOSS: current.train_loss})
+        return flat_record(self._flat), MetricRecord({fed.LOSS: current.train_loss})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -167,8 +172,15 @@ class RunStrategy(FedAvg):
             learning_rate=local.learning_rate,
         )
 
+    def _move(self, current: _Round) -> None:
+        """Move the global weights by what the rule makes of the updates."""
+        current.sent.clear()  # everybody has answered: as large as the model, and Flower's loop still holds it
+        combined = combine(self._spec.rule, current.updates)
+        state = step(self._spec.strategy, self._flat, combined, self.state.state, round_=current.number)
+        self.state = Checkpoint(current.number, self.state.weights, state)
+
     def _take(self, current: _Round, device: str, reply: Message) -> None:
-        """Add one update to the mean, or record why not."""
+        """Keep one update, or record why not."""
         if device not in current.cohort or device in current.losses:
             return
         try:
@@ -180,7 +192,7 @@ class RunStrategy(FedAvg):
         except (RefusedError, ContractError) as error:
             self._refuse(current, refusal(error, at=self._clock.now(), round_=current.number, device=device))
             return
-        current.mean.add(admitted.update, admitted.examples)
+        current.updates.add(device, admitted.update[FLAT], examples=admitted.examples)
         current.losses[device] = (admitted.examples, loss)
         self._tell(
             UpdateAccepted(
@@ -225,10 +237,10 @@ class RunStrategy(FedAvg):
         return self._round
 
 
-def _check_quorum(current: _Round, least: int) -> None:
-    if current.mean.updates < least:
+def _check_quorum(current: _Round, needed: int) -> None:
+    if len(current.updates) < needed:
         raise TransportError(
-            f"round {current.number}: {current.mean.updates} usable updates of {len(current.cohort)},"
-            f" at least {least} are needed",
+            f"round {current.number}: {len(current.updates)} usable updates of {len(current.cohort)},"
+            f" at least {needed} are needed",
             hint="The run's ledger says why updates were refused. Are the devices online?",
         )
