@@ -35,7 +35,9 @@ POLL_S = 0.2
 """Flower's own grid sleeps 3 s between polls, more than a round of a small model takes."""
 
 SLICE = 8
-"""Replies fetched at a time: what a job holds in memory does not grow with the cohort."""
+SLICE_BYTES = 64 << 20
+"""Replies fetched at a time, and how large they may be together: what a job holds in memory does not grow with the
+cohort. A reply is taken to be as large as what was sent; a larger one comes alone."""
 
 PATIENCE_S = 60.0
 """How long a call is tried again while the SuperLink is away: it restarts in seconds and keeps its runs."""
@@ -63,21 +65,35 @@ class PacedGrid(HttpGrid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
         """Push now; yield each reply as it comes, until all are here or `timeout` seconds are over."""
-        waiting = [message_id for message_id in self.push_messages(list(messages)) if message_id]
-        return self._replies(waiting, deadline=None if timeout is None else time.monotonic() + timeout)
+        asked = list(messages)
+        together = replies_together(max(map(array_bytes, asked), default=0))
+        waiting = [message_id for message_id in self.push_messages(asked) if message_id]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return self._replies(waiting, together=together, deadline=deadline)
 
-    def _replies(self, waiting: list[str], *, deadline: float | None) -> Iterator[Message]:
+    def _replies(self, waiting: list[str], *, together: int, deadline: float | None) -> Iterator[Message]:
         while waiting:
             arrived: set[str] = set()
-            for start in range(0, len(waiting), SLICE):
-                for message in self.pull_messages(waiting[start : start + SLICE]):
-                    arrived.add(message.metadata.reply_to_message_id)
-                    yield message
+            for start in range(0, len(waiting), together):
+                pulled = list(self.pull_messages(waiting[start : start + together]))
+                arrived.update(message.metadata.reply_to_message_id for message in pulled)
+                while pulled:
+                    yield pulled.pop(0)  # and forget it
             waiting = [message_id for message_id in waiting if message_id not in arrived]
             if deadline is not None and time.monotonic() >= deadline:
                 return
             if waiting and not arrived:
                 time.sleep(POLL_S)
+
+
+def array_bytes(message: Message) -> int:
+    """Bytes of the arrays in a message."""
+    return sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
+
+
+def replies_together(size: int) -> int:
+    """How many replies of `size` bytes may be fetched at a time: at least one."""
+    return max(1, min(SLICE, SLICE_BYTES // max(size, 1)))
 
 
 class Channel:

@@ -32,6 +32,8 @@ trained on 300 examples for ten epochs instead of one."""
 SHORTEST = 1.0
 """Length (L2) at which a global model counts that is shorter: one of zeros must be able to begin."""
 
+_STRETCH = 1 << 16
+
 
 def check_update(
     update: Mapping[str, NDArray[Any]], examples: object, *, model: Mapping[str, NDArray[np.float32]], registered: int
@@ -97,23 +99,31 @@ def read_score(content: RecordDict) -> DeviceScore:
 def _check_tensor(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
     if values.shape != shape or values.dtype != np.float32:  # (2)
         raise RefusedError(f"{name} is {values.dtype}{list(values.shape)}, the model has float32{list(shape)}")
-    if not np.isfinite(values).all():  # (3)
+    least, most = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)  # NaN if one is
+    if not math.isfinite(least) or not math.isfinite(most):  # (3)
         raise RefusedError(f"{name} holds a value that is not finite")
-    if values.size and float(np.abs(values).max()) > LARGEST:
+    if max(-least, most) > LARGEST:
         raise RefusedError(f"{name} holds a value beyond {LARGEST:g}")
 
 
 def _check_distance(update: Mapping[str, NDArray[Any]], model: Mapping[str, NDArray[np.float32]]) -> None:
     length = max(math.hypot(*(_length(values) for values in model.values())), SHORTEST)
-    way = math.hypot(*(_length(update[name] - values) for name, values in model.items()))
+    way = math.hypot(*(_length(update[name], values) for name, values in model.items()))
     if way > FARTHEST * length:  # (4)
         raise RefusedError(
             f"lies {way / length:.3g} times the model's length away from it, at most {FARTHEST} is taken"
         )
 
 
-def _length(values: NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(values.astype(np.float64)))
+def _length(values: NDArray[np.float32], origin: NDArray[np.float32] | None = None) -> float:
+    """Of the way from `origin`, or from zero; a stretch at a time, so that no copy of the model is made."""
+    total = 0.0
+    for start in range(0, values.size, _STRETCH):
+        way = values.ravel()[start : start + _STRETCH].astype(np.float64)
+        if origin is not None:
+            way -= origin.ravel()[start : start + _STRETCH]
+        total += float(np.dot(way, way))
+    return math.sqrt(total)
 
 
 def _check_examples(examples: object, registered: int) -> int:

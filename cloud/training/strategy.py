@@ -109,6 +109,7 @@ class RunStrategy(FedAvg):
         with current.updates:
             for device, reply in self._roster.answers(replies):
                 self._take(current, device, reply)
+                del reply  # before the next one is fetched
             for device in current.cohort:
                 if device not in current.losses and device not in current.refused:
                     self._refuse(current, device, "no answer before the deadline")
