@@ -10,7 +10,9 @@ import msgspec
 from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
 from cloud.training.optimisers import Momentum, Strategy, check_strategy
+from cloud.training.pace import Pace, check_pace
 from cloud.training.rules import Mean, Rule, check_rule, least
+from cloud.training.selection import Selection, check_selection
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
@@ -55,6 +57,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     round_timeout_s: float = 60.0
     """After this a round closes over whoever answered."""
 
+    selection: Selection = Selection()
+    """Whom rounds draw."""
+
+    pace: Pace = Pace()
+    """How long rounds wait. By default the result stays a function of the spec and the data alone."""
+
     gather_timeout_s: float = 30.0
     """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
 
@@ -91,6 +99,13 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(
             f"run {spec.run} draws too few devices for its rule, which needs {least(spec.rule)} updates",
             hint="Draw more devices, or withstand fewer attackers.",
+        )
+    check_selection(spec.selection)
+    check_pace(spec.pace)
+    if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
+        raise ContractError(
+            f"run {spec.run} mixes algorithms that exclude each other",
+            hint="SCAFFOLD goes with neither a proximal term nor a time budget, and µ is not negative.",
         )
     return spec
 

@@ -17,17 +17,20 @@ from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from cloud.training.asking import Carried, Roster, content_of
-from cloud.training.cohort import cohort, local_seed
-from cloud.training.events import DeviceScore, RoundFinished, RoundStarted, UpdateAccepted, UpdateRefused
+from cloud.training.cohort import local_seed
+from cloud.training.events import DeviceScore, RoundFinished, UpdateAccepted, UpdateLate, UpdateRefused
 from cloud.training.gate import check_loss, check_update, metrics_of, read_score
 from cloud.training.ledger import Checkpoint, RunLedger
 from cloud.training.optimisers import step
 from cloud.training.rules import combine, least
+from cloud.training.scaffold import CONTROL, ControlSum, control_in
+from cloud.training.schedule import Closable, Window, condition_of, open_window
 from cloud.training.spec import RunSpec
 from cloud.training.updates import UpdateStore
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
+from shared.federation import Condition
 from shared.tasks.records import FLAT, flat_record, flatten, read_arrays, view
 from shared.tasks.weights import form, weights_digest
 
@@ -44,10 +47,18 @@ class _Round:
 
     sent: ArrayRecord
     updates: UpdateStore
+    window: Window
+    control: ControlSum | None
+    """Of SCAFFOLD."""
+
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
 
     refused: dict[str, str] = field(default_factory=dict)
+    late: int = 0
+    """Of the cohort, whom the round did not wait for."""
+
+    conditions: dict[str, Condition] = field(default_factory=dict)
 
     @property
     def train_loss(self) -> float:
@@ -90,12 +101,23 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
-        drawn = cohort(self._spec.seed, number, self._registered, self._spec.fraction)
+        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock)
+        drawn = window.started.cohort
+        flat = {FLAT: self._flat}
         updates = UpdateStore(self._ledger.directory, size=self._flat.size)
-        self._round = _Round(number, self._clock.monotonic(), drawn, {FLAT: self._flat}, arrays, updates)
-        self._ledger.append(RoundStarted(at=self._clock.now(), round=number, cohort=drawn))
+        self._round = _Round(
+            number, self._clock.monotonic(), drawn, flat, arrays, updates, window, self._control_sum(flat)
+        )
+        if isinstance(grid, Closable):
+            grid.closed = lambda: window.is_closed(now=self._clock.monotonic())
+        self._ledger.append(window.started)
         weights = Carried(arrays, form(self.state.weights))
-        return [self._training(device, number, weights) for device in drawn]
+        messages = [self._training(device, number, weights) for device in drawn]
+        if self._spec.local.scaffold:
+            control = flat_record(control_in(self.state.state, self._flat.size))
+            for message in messages:
+                message.content[fed.CONTROL] = control
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -110,9 +132,10 @@ class RunStrategy(FedAvg):
             for device, reply in self._roster.answers(replies):
                 self._take(current, device, reply)
                 del reply  # before the next one is fetched
-            for device in current.cohort:
-                if device not in current.losses and device not in current.refused:
-                    self._refuse(current, device, "no answer before the deadline")
+                current.window.accepted = len(current.losses)
+                if current.window.is_closed(now=self._clock.monotonic()):
+                    break
+            self._miss(current)
             _check_quorum(current, max(self._spec.min_devices, least(self._spec.rule)))
             self._move(current)
         self._ledger.write_checkpoint(self.state)
@@ -122,6 +145,8 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
+        if isinstance(grid, Closable):
+            grid.closed = bool  # hold-outs are scored by all
         weights = Carried(arrays, form(self.state.weights))
         return [self._roster.ask(fed.EVALUATE, d, weights=weights, round=number) for d in sorted(self._registered)]
 
@@ -131,9 +156,12 @@ class RunStrategy(FedAvg):
         scores: dict[str, DeviceScore] = {}
         for device, reply in self._roster.answers(replies):
             try:
-                scores[device] = read_score(content_of(reply))
+                content = content_of(reply)
+                scores[device] = read_score(content)
             except RefusedError as error:
                 self._refuse(current, device, f"evaluation: {error}")
+            else:
+                current.conditions[device] = condition_of(content) or Condition()
         finished = self._finished(current, dict(sorted(scores.items())))
         self._ledger.append(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
@@ -149,14 +177,42 @@ class RunStrategy(FedAvg):
             epochs=local.epochs,
             batch_size=local.batch_size,
             learning_rate=local.learning_rate,
+            proximal=local.proximal,
+            controlled=local.scaffold,
+            budget_s=self._spec.pace.budget_s,
+            run=self._spec.run,
         )
+
+    def _miss(self, current: _Round) -> None:
+        """Record whom the round has no update of: late, if it was full without them, else silent."""
+        full = current.window.is_full()
+        for device in current.cohort:
+            if device in current.losses or device in current.refused:
+                continue
+            if full:
+                current.late += 1
+                self._ledger.append(UpdateLate(at=self._clock.now(), round=current.number, device=device))
+            else:
+                self._refuse(current, device, "no answer before the deadline")
 
     def _move(self, current: _Round) -> None:
         """Move the global weights by what the rule makes of the updates."""
-        current.sent.clear()  # everybody has answered: as large as the model, and Flower's loop still holds it
+        current.sent.clear()  # nobody is asked any more: as large as the model, and Flower's loop still holds it
+        control = self._control(current)  # needs the weights as they were sent
         combined = combine(self._spec.rule, current.updates)
         state = step(self._spec.strategy, self._flat, combined, self.state.state, round_=current.number)
-        self.state = Checkpoint(current.number, self.state.weights, state)
+        self.state = Checkpoint(current.number, self.state.weights, state | control)
+
+    def _control(self, current: _Round) -> dict[str, NDArray[np.float32]]:
+        """SCAFFOLD's control variate after the round; nothing without it."""
+        if current.control is None:
+            return {}
+        before = control_in(self.state.state, self._flat.size)
+        rate, population = self._spec.local.learning_rate, len(self._registered)
+        return {CONTROL: current.control.control(before, rate=rate, population=population)}
+
+    def _control_sum(self, flat: dict[str, NDArray[np.float32]]) -> ControlSum | None:
+        return ControlSum(flat) if self._spec.local.scaffold else None
 
     def _take(self, current: _Round, device: str, reply: Message) -> None:
         """Keep one update, or record why not."""
@@ -174,6 +230,8 @@ class RunStrategy(FedAvg):
             self._refuse(current, device, str(error))
             return
         current.updates.add(device, update[FLAT], examples=examples)
+        if current.control is not None:
+            current.control.add(update, examples, self._spec.local)
         current.losses[device] = (examples, loss)
         self._ledger.append(
             UpdateAccepted(at=self._clock.now(), round=current.number, device=device, examples=examples, loss=loss)
@@ -193,7 +251,10 @@ class RunStrategy(FedAvg):
             accuracy=sum(score.correct for score in scores.values()) / examples,
             devices=scores,
             accepted=len(current.losses),
-            refused=len(current.cohort) - len(current.losses),
+            refused=len(current.cohort) - len(current.losses) - current.late,
+            late=current.late,
+            contributors={device: current.losses[device][0] for device in sorted(current.losses)},
+            conditions=dict(sorted(current.conditions.items())),
             digest=weights_digest(self.state.weights),
             seconds=self._clock.monotonic() - current.started,
         )

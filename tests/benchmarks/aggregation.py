@@ -28,8 +28,8 @@ def measure(*, turns: int = 5, clients: int = CLIENTS, size: int = SIZE) -> Iter
     few, many = (growth_of_a_round(clients=count, size=size) for count in (6, clients))
     yield compare(
         name="aggregation.memory", ours=many / (4 * size), peer=few / (4 * size), unit="models", better="lower",
-        what_ours=f"peak growth of a process (VmHWM) over a round of {clients} clients: replies, gate, file, rule, step,"
-        " checkpoint", what_peer="the same with 6 clients",
+        what_ours=f"peak growth of a process (VmHWM) over a round of {clients} clients: replies, gate, file, rule,"
+        " step, checkpoint", what_peer="the same with 6 clients",
     )  # fmt: skip
 
 
