@@ -155,7 +155,7 @@ class Federation:
         """Do what is left of the run's rounds, or those up to `upto`."""
         ledger = self.ledger(spec)
         begin, registered = ledger.last_committed()
-        roster = Roster(spec.members, task=spec.task, ttl_s=60.0)
+        roster = Roster(spec.members, task=spec.task, ttl_s=60.0, run=spec.run)
         strategy = RunStrategy(spec, roster=roster, registered=registered, begin=begin, ledger=ledger, clock=self.clock)
         left = (spec.rounds if upto is None else upto) - begin.round
         strategy.start(self.grid, to_record(begin.weights), num_rounds=left, timeout=60.0)

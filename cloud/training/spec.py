@@ -9,6 +9,7 @@ import msgspec
 
 from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
+from cloud.training.gate_terms import GateTerms, check_terms
 from cloud.training.optimisers import Momentum, Strategy, check_strategy
 from cloud.training.pace import Pace, check_pace
 from cloud.training.rules import Mean, Rule, check_rule, least
@@ -29,6 +30,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     labels: int = 0
     """Labelled live examples that this device adds to its base split; a device that holds fewer refuses."""
+
+    strikes: int = 0
+    """From earlier runs, when this one was ordered (`cloud.training.quarantine`)."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,15 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     bar: Bar = Bar()
     """What the candidate files must clear on the devices' hold-outs."""
 
+    gate: GateTerms = GateTerms()
+    """How strict the gate is with client updates."""
+
+    model: str = ""
+    """Name of the model line; told to devices, whose owners may not allow it."""
+
+    purpose: str = "training"
+    """What it is for, a name; likewise."""
+
 
 def check(spec: RunSpec) -> RunSpec:
     """Return `spec` if it can be run at all.
@@ -83,6 +96,8 @@ def check(spec: RunSpec) -> RunSpec:
         ContractError: it contradicts itself.
     """
     check_name(spec.run, kind="run id")
+    check_name(spec.purpose, kind="purpose")
+    check_terms(spec.gate)
     devices = [device_id(member.device) for member in spec.members]
     nodes = {member.node for member in spec.members}
     if len(set(devices)) != len(devices) or len(nodes) != len(devices):
@@ -93,19 +108,19 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(f"run {spec.run} has a fraction or round count out of range")
     if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
-    check_rule(spec.rule)
-    check_strategy(spec.strategy)
-    if math.ceil(spec.fraction * len(devices)) < least(spec.rule):
-        raise ContractError(
-            f"run {spec.run} draws too few devices for its rule, which needs {least(spec.rule)} updates",
-            hint="Draw more devices, or withstand fewer attackers.",
-        )
     check_selection(spec.selection)
     check_pace(spec.pace)
     if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
         raise ContractError(
             f"run {spec.run} mixes algorithms that exclude each other",
             hint="SCAFFOLD goes with neither a proximal term nor a time budget, and µ is not negative.",
+        )
+    check_rule(spec.rule)
+    check_strategy(spec.strategy)
+    if math.ceil(spec.fraction * len(devices)) < least(spec.rule):
+        raise ContractError(
+            f"run {spec.run} draws too few devices for its rule, which needs {least(spec.rule)} updates",
+            hint="Draw more devices, or withstand fewer attackers.",
         )
     return spec
 

@@ -27,6 +27,9 @@ from shared.errors import ContractError, FaultError
 UPDATE = "update"
 """Name of the vector that every client sends; extra vectors have names of their own."""
 
+LARGEST = float(1 << 20)
+"""Greatest magnitude of a weight, which the gate ensures: squares and sums of such numbers stay finite in float32."""
+
 TILE = 1 << 18
 """Numbers of all clients that `blocks` reads at a time: 1 MiB, which stays in a core's second-level cache."""
 
