@@ -7,7 +7,6 @@ without TLS and keeps its state in memory, which favours it.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -129,17 +127,16 @@ def _submit(port: int, rounds: int) -> None:
 
 
 def _bundle(rounds: int) -> bytes:
+    from flwr.cli.build import build_fab_from_files
+
     project = (
-        '[project]\nname = "stock"\nversion = "1"\ndescription = "peer"\nlicense = "Apache-2.0"\n'
+        '[project]\nname = "stock"\nversion = "1.0.0"\ndescription = "peer"\nlicense = "Apache-2.0"\ndependencies = []\n'
         '[tool.flwr.app]\npublisher = "bench"\n'
-        '[tool.flwr.app.components]\nserverapp = "tests.benchmarks.stock_app:server"\n'
-        'clientapp = "tests.benchmarks.stock_app:client"\n'
+        '[tool.flwr.app.components]\nserverapp = "stock_app:server"\nclientapp = "stock_app:client"\n'
         f"[tool.flwr.app.config]\nrounds = {rounds}\n"
     )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("pyproject.toml", project)
-    return buffer.getvalue()
+    app = Path(__file__).with_name("stock_app.py")
+    return build_fab_from_files({"pyproject.toml": project.encode(), "stock_app.py": app})[0]
 
 
 def _wait(place: Path) -> None:
