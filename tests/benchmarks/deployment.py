@@ -130,7 +130,7 @@ def _bundle(rounds: int) -> bytes:
     from flwr.cli.build import build_fab_from_files
 
     project = (
-        '[project]\nname = "stock"\nversion = "1.0.0"\ndescription = "peer"\nlicense = "Apache-2.0"\ndependencies = []\n'
+        '[project]\nname = "stock"\nversion = "1.0.0"\ndescription = "peer"\nlicense = "Apache-2.0"\n'
         '[tool.flwr.app]\npublisher = "bench"\n'
         '[tool.flwr.app.components]\nserverapp = "stock_app:server"\nclientapp = "stock_app:client"\n'
         f"[tool.flwr.app.config]\nrounds = {rounds}\n"
