@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
@@ -72,6 +72,8 @@ class PacedGrid(HttpGrid):
         self._superlink = superlink
         self._longest = 0.0
         self._retry_invoker = _retries()
+        self.closed: Callable[[], bool] = bool
+        """Whether nobody wants more replies of those asked for last."""
 
     def _connect(self) -> None:
         self._client = _client(
@@ -100,7 +102,7 @@ class PacedGrid(HttpGrid):
     def _replies(
         self, asked: dict[int, Message], waiting: dict[str, int], open_: Questions[int], *, deadline: float | None
     ) -> Iterator[Message]:
-        while open_ and (deadline is None or time.monotonic() < deadline):
+        while open_ and not self.closed() and (deadline is None or time.monotonic() < deadline):
             arrived = False
             ids = list(waiting)
             for start in range(0, len(ids), SLICE):

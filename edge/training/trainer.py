@@ -20,10 +20,12 @@ from typing import NoReturn
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from edge.training.client import build_client, handle
+from edge.facts.linux import LinuxFacts
+from edge.training.client import build_client, condition_of, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
 from edge.training.memory import Memory
+from edge.training.policy import Owner, SitePolicy
 from shared import federation as fed
 from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
@@ -65,6 +67,12 @@ class TrainerSettings:
     data: Path
     """Directory of the device's `DatasetStore`."""
 
+    metered: bool = False
+    """Whether the link costs by the byte; told to the coordinator, which may then draw others."""
+
+    policy: SitePolicy = field(default_factory=SitePolicy)
+    """What the device's owner allows."""
+
 
 @dataclass(slots=True)
 class Unsent:
@@ -102,7 +110,13 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
 
     logging.getLogger("flwr").setLevel(logging.WARNING)
     store = DatasetStore(settings.data)
-    app, unsent = build_client(store), Unsent(settings.data / OWED)
+    facts = LinuxFacts()
+    app = build_client(
+        store,
+        condition=lambda: condition_of(facts, metered=settings.metered),
+        owner=Owner(settings.policy, clock.now),
+    )
+    unsent = Unsent(settings.data / OWED)
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
     _warm_up()
     while alive():
