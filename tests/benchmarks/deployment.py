@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+
+import psutil
 
 from cloud.models.line import LocalRecipe
 from cloud.training.events import RoundFinished, RoundStarted
@@ -98,12 +100,21 @@ def _stock(place: Path, rounds: int) -> float:
                 started.append(start("flower-supernode", *address, "--node-config", f"number={n}"))
             _wait(place)
         finally:
-            for process in started:  # each with the processes that it started
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            for process in started:
+                _end(process)
     rows = _rows(place)
     marks = [next(row["at"] for row in rows if row["kind"] == "begin")]
     return _overhead(place, [*marks, *(row["at"] for row in rows if row["kind"] == "end")])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it with all that it started, which is in sessions of its own."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
 
 
 def _submit(port: int, rounds: int) -> None:
