@@ -19,6 +19,7 @@ from edge.training.controls import ControlStore
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
 from edge.training.learning import learn
+from edge.training.memory import Memory
 from edge.training.policy import Owner, VetoError
 from shared import federation as fed
 from shared.clock import Clock, SystemClock
@@ -47,7 +48,8 @@ def build_client(
         clock: tells when a budget is spent.
         owner: asked before any message is answered, where there is one.
     """
-    app = ClientApp(mods=[_owner_first(owner)] if owner else [])
+    # the memory comes after the owner: what was answered once may be forbidden by now
+    app = ClientApp(mods=[*([_owner_first(owner)] if owner else []), Memory().mod])
     clock, controls = clock or SystemClock(), ControlStore(store.directory)
 
     @app.train()
