@@ -8,6 +8,7 @@ import msgspec
 
 from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
+from cloud.training.private.terms import Private, check_terms
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
@@ -55,6 +56,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     start: str = ""
     """Path of a weights file (`.npz`) to go on from; empty starts afresh with federated input statistics."""
 
+    privacy: Private | None = None
+    """Secure aggregation and differential privacy; None lets the coordinator see each update."""
+
     champion: str = ""
     """Path of the serving release's float file, which the challenger is compared with; empty for none."""
 
@@ -79,6 +83,8 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(f"run {spec.run} has a fraction, round count or momentum out of range")
     if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
+    if spec.privacy is not None:
+        check_terms(spec.privacy, devices=len(devices))
     return spec
 
 

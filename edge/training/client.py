@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
+from edge.training.secagg import Sessions, prepare
 from shared import federation as fed
 from shared.codec import pack, unpack
 from shared.errors import ContractError, HinterlandError
 from shared.federation import Instruction, MomentsAnswer, RangesAnswer
-from shared.task import Examples, Recipe
+from shared.secagg import STAGE, Masked, Setup, ShareKeys, Stage
+from shared.task import Examples, Recipe, Trained, Weights
 from shared.tasks import adapter
-from shared.tasks.records import from_record, to_record
+from shared.tasks.records import FLAT, from_record, to_record
 
 Handler = Callable[[Message, Context], Message]
 
@@ -32,13 +34,7 @@ def build_client(store: DatasetStore) -> ClientApp:
 
     @app.train()
     def train(message: Message, _context: Context) -> Message:
-        wanted, (training, _) = _read(message, store)
-        recipe = Recipe(
-            epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
-        )
-        trained = adapter(wanted.task).train(
-            from_record(message.content.get(fed.ARRAYS), wanted.form), training, recipe
-        )
+        _, trained = _train(message, store)
         metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
         return Message(RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}), reply_to=message)
 
@@ -53,6 +49,17 @@ def build_client(store: DatasetStore) -> ClientApp:
     def moments(message: Message, _context: Context) -> Message:
         _, (training, holdout) = _read(message, store)
         return _answer(message, pack(moments_of(training, holdout)))
+
+    @app.query("holdings")
+    def holdings(message: Message, _context: Context) -> Message:
+        _, (training, holdout) = _read(message, store)
+        return _answer(message, pack(holdings_of(training, holdout)))
+
+    sessions = Sessions()
+
+    @app.query("secagg")
+    def secagg(message: Message, _context: Context) -> Message:
+        return _secagg(message, store, sessions)
 
     @app.query("calibrate")
     def calibrate(message: Message, _context: Context) -> Message:
@@ -97,6 +104,39 @@ def moments_of(training: Examples, holdout: Examples) -> MomentsAnswer:
         total=x.sum(axis=1).tolist(),
         square=(x * x).sum(axis=1).tolist(),
     )
+
+
+def holdings_of(training: Examples, holdout: Examples) -> MomentsAnswer:
+    """Counts, and the moments of a standard normal in place of the device's own."""
+    channels = training.x.shape[1]
+    return MomentsAnswer(
+        training=len(training), holdout=len(holdout), count=1, total=[0.0] * channels, square=[1.0] * channels
+    )
+
+
+def _train(message: Message, store: DatasetStore) -> tuple[Weights, Trained]:
+    """The weights that came, and what this device's examples make of them."""
+    wanted, (training, _) = _read(message, store)
+    recipe = Recipe(
+        epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
+    )
+    weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
+    return weights, adapter(wanted.task).train(weights, training, recipe)
+
+
+def _secagg(message: Message, store: DatasetStore, sessions: Sessions) -> Message:
+    """One stage of secure aggregation (`shared.secagg`)."""
+    run, round_ = message.metadata.run_id, unpack(_bytes(message, fed.INSTRUCTION), Instruction).round
+    stage: Stage = unpack(_bytes(message, STAGE), Stage)  # type: ignore[arg-type]  # a union is no type to mypy
+    if isinstance(stage, Setup):
+        return _answer(message, pack(sessions.setup(run, round_, stage)))
+    if isinstance(stage, ShareKeys):
+        return _answer(message, pack(sessions.share(run, round_, stage)))
+    if isinstance(stage, Masked):
+        sessions.receive(run, round_, stage)
+        masked = sessions.deliver(run, round_, prepare(*_train(message, store), stage), stage.bits)
+        return Message(RecordDict({fed.ARRAYS: ArrayRecord({FLAT: Array(masked)})}), reply_to=message)
+    return _answer(message, pack(sessions.open(run, round_, stage)))
 
 
 def _read(message: Message, store: DatasetStore) -> tuple[Instruction, tuple[Examples, Examples]]:
