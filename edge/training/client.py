@@ -108,9 +108,9 @@ def moments_of(training: Examples, holdout: Examples) -> MomentsAnswer:
 
 def holdings_of(training: Examples, holdout: Examples) -> MomentsAnswer:
     """Counts, and the moments of a standard normal in place of the device's own."""
-    channels = training.x.shape[1]
+    count, channels = len(training), training.x.shape[1]
     return MomentsAnswer(
-        training=len(training), holdout=len(holdout), count=1, total=[0.0] * channels, square=[1.0] * channels
+        training=count, holdout=len(holdout), count=count, total=[0.0] * channels, square=[float(count)] * channels
     )
 
 
