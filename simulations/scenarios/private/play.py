@@ -17,6 +17,7 @@ from pathlib import Path
 import dp_accounting
 import msgspec
 import numpy as np
+import torch
 from dp_accounting import rdp
 from flwr.app import Message
 from rich.console import Console
@@ -25,6 +26,7 @@ from rich.table import Table
 from cloud.training.events import BudgetReached, PrivacySpent
 from cloud.training.private.secret import FILE
 from cloud.training.private.terms import Noise, Private
+from cloud.training.superlink import quieten
 from shared import federation as fed
 from shared.durable import write_atomic
 from shared.masking import Grid
@@ -51,6 +53,8 @@ class Cut(Exception):  # noqa: N818 - not an error: the scenario's own power cut
 
 def play(data: Data, *, seed: int, state: Path, report: Path, port_base: int, console: Console) -> PrivateReport:
     """Play it and leave `private.json` in `report`; nothing listens anywhere, so `port_base` is not needed."""
+    quieten()
+    torch.set_num_threads(1)  # as on a device; small batches gain nothing from more
     began, narrator = time.monotonic(), Narrator(console)
     place = state / "private"
     shutil.rmtree(place, ignore_errors=True)
@@ -149,7 +153,7 @@ def _secrecy(fleet: Fleet) -> _Seen:
         len(begin),
         Check(
             name="no update can be seen in what arrives",
-            held=0.0 < worst < alike,
+            held=bool(0.0 < worst < alike),
             said=f"correlation with the true update at most {worst:.4f}; of strangers below {alike:.4f}",
         ),
     )
