@@ -101,6 +101,7 @@ def _train(settings: conf.Settings) -> None:
             ca=identity.authority_file,
             key=identity.key_file,
             data=settings.data,
+            metered=settings.link.metered,
         )
     )
 

@@ -34,6 +34,8 @@ Examples:
   hinterland simulate --scenario rollout --devices 10000 --json
 
   hinterland simulate --scenario private --seed 7
+
+  hinterland simulate --scenario durable --seed 7
 """
 
 app = typer.Typer(add_completion=False, help="Run the whole system on this machine.")
@@ -46,6 +48,7 @@ class Scenario(StrEnum):
     ATTACKS = "attacks"
     ROLLOUT = "rollout"
     PRIVATE = "private"
+    DURABLE = "durable"
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)
@@ -81,6 +84,9 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     The private: secure aggregation with devices that drop out, noise, and a budget that ends a run. Everything in
     this process, with the devices' real code. Ends with status 0 only if everything was observed.
 
+    Durable: one federated run left alone, then the same one while coordinator, SuperLink, job, broker, agents and
+    trainers are killed forty times. Ends with status 0 only if both ended with the same model, bit for bit.
+
     Ctrl-C stops every process.
     """
     console = Console(stderr=as_json and file is None)
@@ -97,8 +103,9 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
             data = prepare(state, console=console)
             if setup_only:
                 return
-            played = {Scenario.ROLLOUT: _rollout, Scenario.PRIVATE: _private}.get(scenario, _loop)
-            passed, document = played(place, data, seed=seed)
+            own = {Scenario.ROLLOUT: _rollout, Scenario.DURABLE: _durable, Scenario.PRIVATE: _private}
+            tell = own.get(scenario, _loop)
+            passed, document = tell(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
         raise typer.Exit(130) from None
@@ -149,6 +156,12 @@ def _private(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
     from simulations.scenarios.private.play import play
 
     return play(data, seed=seed, **place._asdict()).held, place.report / "private.json"
+
+
+def _durable(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.durable.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "durable.json"
 
 
 def _crowd(place: Place, *, seed: int, devices: int) -> tuple[bool, Path]:

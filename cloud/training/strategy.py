@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 
 from cloud.training.aggregate import RunningMean, step
 from cloud.training.asking import Carried, Roster, content_of
-from cloud.training.cohort import cohort, local_seed
-from cloud.training.events import DeviceScore, RoundFinished, RoundStarted, UpdateAccepted, UpdateRefused
+from cloud.training.cohort import local_seed
+from cloud.training.events import DeviceScore, RoundFinished, UpdateAccepted, UpdateLate, UpdateRefused
 from cloud.training.gate import check_loss, check_update, metrics_of, read_score
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.scaffold import CONTROL, ControlSum, control_in
+from cloud.training.schedule import Closable, Window, condition_of, open_window
 from cloud.training.spec import RunSpec
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
+from shared.federation import Condition
 from shared.tasks.records import FLAT, flatten, read_arrays, to_record, unflatten
 from shared.tasks.weights import form, weights_digest
 
@@ -41,10 +44,18 @@ class _Round:
     """What every update must look like: the global weights as they were sent."""
 
     mean: RunningMean
+    window: Window
+    control: ControlSum | None
+    """Of SCAFFOLD."""
+
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
 
     refused: dict[str, str] = field(default_factory=dict)
+    late: int = 0
+    """Of the cohort, whom the round did not wait for."""
+
+    conditions: dict[str, Condition] = field(default_factory=dict)
 
     @property
     def train_loss(self) -> float:
@@ -84,12 +95,21 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
-        drawn = cohort(self._spec.seed, number, self._registered, self._spec.fraction)
+        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock)
+        drawn = window.started.cohort
         flat = {FLAT: flatten(self.state.weights)}
-        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean(flat))
-        self._ledger.append(RoundStarted(at=self._clock.now(), round=number, cohort=drawn))
+        self._round = _Round(
+            number, self._clock.monotonic(), drawn, flat, RunningMean(flat), window, self._control_sum(flat)
+        )
+        if isinstance(grid, Closable):
+            grid.closed = lambda: window.is_closed(now=self._clock.monotonic())
+        self._ledger.append(window.started)
         weights = Carried(arrays, form(self.state.weights))
-        return [self._training(device, number, weights) for device in drawn]
+        control = to_record({FLAT: control_in(self.state.velocity, flat[FLAT].size)})
+        messages = [self._training(device, number, weights) for device in drawn]
+        for message in messages if self._spec.local.scaffold else []:
+            message.content[fed.CONTROL] = control
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -102,12 +122,25 @@ class RunStrategy(FedAvg):
         current = self._current()
         for device, reply in self._roster.answers(replies):
             self._take(current, device, reply)
+            current.window.accepted = len(current.losses)
+            if current.window.is_closed(now=self._clock.monotonic()):
+                break
+        full = current.window.is_full()
         for device in current.cohort:
-            if device not in current.losses and device not in current.refused:
+            if device in current.losses or device in current.refused:
+                continue
+            if full:
+                current.late += 1
+                self._ledger.append(UpdateLate(at=self._clock.now(), round=current.number, device=device))
+            else:
                 self._refuse(current, device, "no answer before the deadline")
         _check_quorum(current, self._spec.min_devices)
         mean = unflatten(current.mean.mean()[FLAT], form(self.state.weights))
         weights, velocity = step(self.state.weights, mean, self.state.velocity, momentum=self._spec.server_momentum)
+        if current.control is not None:
+            before = control_in(self.state.velocity, current.model[FLAT].size)
+            rate, population = self._spec.local.learning_rate, len(self._registered)
+            velocity = velocity | {CONTROL: current.control.control(before, rate=rate, population=population)}
         self.state = Checkpoint(current.number, weights, velocity)
         self._ledger.write_checkpoint(self.state)
         return to_record(weights), MetricRecord({fed.LOSS: current.train_loss})
@@ -116,6 +149,8 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
+        if isinstance(grid, Closable):
+            grid.closed = bool  # hold-outs are scored by all
         weights = Carried(arrays, form(self.state.weights))
         return [self._roster.ask(fed.EVALUATE, d, weights=weights, round=number) for d in sorted(self._registered)]
 
@@ -125,9 +160,12 @@ class RunStrategy(FedAvg):
         scores: dict[str, DeviceScore] = {}
         for device, reply in self._roster.answers(replies):
             try:
-                scores[device] = read_score(content_of(reply))
+                content = content_of(reply)
+                scores[device] = read_score(content)
             except RefusedError as error:
                 self._refuse(current, device, f"evaluation: {error}")
+            else:
+                current.conditions[device] = condition_of(content) or Condition()
         finished = self._finished(current, dict(sorted(scores.items())))
         self._ledger.append(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
@@ -143,7 +181,14 @@ class RunStrategy(FedAvg):
             epochs=local.epochs,
             batch_size=local.batch_size,
             learning_rate=local.learning_rate,
+            proximal=local.proximal,
+            controlled=local.scaffold,
+            budget_s=self._spec.pace.budget_s,
+            run=self._spec.run,
         )
+
+    def _control_sum(self, flat: dict[str, NDArray[np.float32]]) -> ControlSum | None:
+        return ControlSum(flat) if self._spec.local.scaffold else None
 
     def _take(self, current: _Round, device: str, reply: Message) -> None:
         """Add one update to the mean, or record why not."""
@@ -161,6 +206,8 @@ class RunStrategy(FedAvg):
             self._refuse(current, device, str(error))
             return
         current.mean.add(update, examples)
+        if current.control is not None:
+            current.control.add(update, examples, self._spec.local)
         current.losses[device] = (examples, loss)
         self._ledger.append(
             UpdateAccepted(at=self._clock.now(), round=current.number, device=device, examples=examples, loss=loss)
@@ -180,7 +227,10 @@ class RunStrategy(FedAvg):
             accuracy=sum(score.correct for score in scores.values()) / examples,
             devices=scores,
             accepted=len(current.losses),
-            refused=len(current.cohort) - len(current.losses),
+            refused=len(current.cohort) - len(current.losses) - current.late,
+            late=current.late,
+            contributors={device: current.losses[device][0] for device in sorted(current.losses)},
+            conditions=dict(sorted(current.conditions.items())),
             digest=weights_digest(self.state.weights),
             seconds=self._clock.monotonic() - current.started,
         )

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 
 from cloud.training.aggregate import RunningMean, step
 from cloud.training.asking import Carried
-from cloud.training.cohort import cohort, local_seed
-from cloud.training.events import DeviceScore, RoundFinished, RoundStarted, UpdateMasked
+from cloud.training.cohort import local_seed
+from cloud.training.events import DeviceScore, RoundFinished, UpdateMasked
 from cloud.training.ledger import Checkpoint
 from cloud.training.private.accountant import BudgetError
 from cloud.training.private.collect import Collection, Sum
 from cloud.training.private.purse import Purse
 from cloud.training.private.secret import influence, noisy, release_of, run_secret
 from cloud.training.private.terms import Noise, Private, Where
+from cloud.training.schedule import Closable, open_window
 from cloud.training.spec import RunSpec
 from cloud.training.strategy import RunStrategy, _Round
 from shared import federation as fed
@@ -76,10 +77,12 @@ class PrivateStrategy(RunStrategy):
         number = self._begin + server_round
         if self._purse:
             self._purse.afford(number)
-        drawn = cohort(self._spec.seed, number, self._registered, self._spec.fraction)
-        flat = {FLAT: flatten(self.state.weights)}
-        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean({}))
-        self._ledger.append(RoundStarted(at=self._clock.now(), round=number, cohort=drawn))
+        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock)
+        drawn, flat = window.started.cohort, {FLAT: flatten(self.state.weights)}
+        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean({}), window, None)
+        if isinstance(grid, Closable):
+            grid.closed = bool  # whoever is not waited for costs shares of all the others
+        self._ledger.append(window.started)
         self._delivered, self._loss = [], 0.0
         self._collection = self._collect(self._round, grid)
         trainers = self._collection.share(drawn)
@@ -158,6 +161,9 @@ class PrivateStrategy(RunStrategy):
             epochs=local.epochs,
             batch_size=local.batch_size,
             learning_rate=local.learning_rate,
+            proximal=local.proximal,
+            budget_s=self._spec.pace.budget_s,
+            run=self._spec.run,
         )
 
     def _change(self, current: _Round, found: Sum) -> dict[str, NDArray[np.float32]]:
@@ -193,6 +199,7 @@ class PrivateStrategy(RunStrategy):
             finished,
             train_loss=self._loss,
             accepted=len(self._delivered),
+            contributors={device: self._registered[device] for device in self._delivered},
             refused=len(current.cohort) - len(self._delivered),
         )
 
