@@ -16,7 +16,7 @@ from cloud.training.private.terms import Private
 from cloud.training.private.unmask import read_key, unmask
 from shared import federation as fed
 from shared.codec import pack
-from shared.errors import ContractError, RefusedError, TransportError
+from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
 from shared.masking import WIDTHS, Residues
 from shared.secagg import (
     LEAST_NEIGHBOURS,
@@ -57,8 +57,8 @@ class Collection:
     bits: int
     """Of the modulus."""
 
-    refuse: Callable[[str, str], None]
-    """Called with a device that is out of the round and the reason."""
+    refuse: Callable[[str, HinterlandError | None], None]
+    """Called with a device that is out of the round and what was wrong with its answer; None if there was none."""
 
     keys: dict[str, PublicKeys] = field(default_factory=dict)
     graph: dict[str, list[str]] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class Collection:
             for device, stage in stages.items()
         ]
         good: dict[str, A] = {}
-        reasons = dict.fromkeys(stages, "no answer before the deadline")
+        wrong: dict[str, HinterlandError | None] = dict.fromkeys(stages)
         for device, reply in self._replies(messages):
             if device not in stages or device in good:
                 continue
@@ -166,11 +166,11 @@ class Collection:
                 answer = read_answer(reply, kind)
                 check(device, answer)
             except (RefusedError, ContractError) as error:
-                reasons[device] = str(error)
+                wrong[device] = error
             else:
                 good[device] = answer
-        for device in sorted(reasons.keys() - good.keys()):
-            self.refuse(device, f"{kind.__name__}: {reasons[device]}")
+        for device in sorted(wrong.keys() - good.keys()):
+            self.refuse(device, wrong[device])
         return good
 
     def _replies(self, messages: Sequence[Message]) -> Iterator[tuple[str, Message]]:

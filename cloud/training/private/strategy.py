@@ -18,25 +18,28 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid as Nodes
 from numpy.typing import NDArray
 
-from cloud.training.aggregate import RunningMean, step
 from cloud.training.asking import Carried
 from cloud.training.cohort import local_seed
 from cloud.training.events import DeviceScore, RoundFinished, UpdateMasked
+from cloud.training.gate import Gate
 from cloud.training.ledger import Checkpoint
+from cloud.training.optimisers import step
 from cloud.training.private.accountant import BudgetError
 from cloud.training.private.collect import Collection, Sum
 from cloud.training.private.purse import Purse
 from cloud.training.private.secret import influence, noisy, release_of, run_secret
 from cloud.training.private.terms import Noise, Private, Where
+from cloud.training.refusals import refusal, silence
 from cloud.training.schedule import Closable, open_window
 from cloud.training.spec import RunSpec
 from cloud.training.strategy import RunStrategy, _Round
+from cloud.training.updates import UpdateStore
 from shared import federation as fed
 from shared.codec import pack
-from shared.errors import ContractError, RefusedError, TransportError
+from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
 from shared.masking import STEPS, Grid, width_for
 from shared.secagg import LOSS_REACH, SECAGG, STAGE, TAIL, Masked
-from shared.tasks.records import FLAT, flatten, to_record, unflatten
+from shared.tasks.records import FLAT, flat_record
 from shared.tasks.weights import form
 
 TAILS = 6.0
@@ -77,12 +80,16 @@ class PrivateStrategy(RunStrategy):
         number = self._begin + server_round
         if self._purse:
             self._purse.afford(number)
-        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock)
-        drawn, flat = window.started.cohort, {FLAT: flatten(self.state.weights)}
-        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean({}), window, None)
+        out = self.conduct.quarantined(self._registered, before=number)
+        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock, out=out)
+        drawn = window.started.cohort
+        kept = UpdateStore(self._ledger.directory, size=1)
+        kept.close()  # no update is ever kept
+        gate = Gate.around({FLAT: self._flat}, self._spec.gate, bound=0.0)
+        self._round = _Round(number, self._clock.monotonic(), drawn, gate, arrays, kept, window)
         if isinstance(grid, Closable):
             grid.closed = bool  # whoever is not waited for costs shares of all the others
-        self._ledger.append(window.started)
+        self._tell(msgspec.structs.replace(window.started, quarantined=out))
         self._delivered, self._loss = [], 0.0
         self._collection = self._collect(self._round, grid)
         trainers = self._collection.share(drawn)
@@ -107,18 +114,25 @@ class PrivateStrategy(RunStrategy):
             try:
                 collection.take(device, reply)
             except (RefusedError, ContractError) as error:
-                self._refuse(current, device, str(error))
+                self._out(current, device, error)
             else:
-                self._ledger.append(UpdateMasked(at=self._clock.now(), round=current.number, device=device))
+                self._tell(UpdateMasked(at=self._clock.now(), round=current.number, device=device))
         for device in current.cohort:
             if device not in collection.delivered and device not in current.refused:
-                self._refuse(current, device, "no answer before the deadline")
-        change = self._change(current, collection.open())
-        mean = {name: values + change[name] for name, values in self.state.weights.items()}
-        weights, velocity = step(self.state.weights, mean, self.state.velocity, momentum=self._spec.server_momentum)
-        self.state = Checkpoint(current.number, weights, velocity)
+                self._out(current, device, None)
+        combined = (self._flat + self._change(current, collection.open())).astype(np.float32)
+        state = step(self._spec.strategy, self._flat, combined, self.state.state, round_=current.number)
+        self.state = Checkpoint(current.number, self.state.weights, state)
         self._ledger.write_checkpoint(self.state)
-        return to_record(weights), MetricRecord({fed.LOSS: self._loss})
+        return flat_record(self._flat), MetricRecord({fed.LOSS: self._loss})
+
+    def _out(self, current: _Round, device: str, error: HinterlandError | None) -> None:
+        """Note that a device is out of the round; None is silence."""
+        at, number = self._clock.now(), current.number
+        if error is None:
+            self._refuse(current, silence(at=at, round_=number, device=device))
+        else:
+            self._refuse(current, refusal(error, at=at, round_=number, device=device))
 
     def _collect(self, current: _Round, nodes: Nodes) -> Collection:
         return Collection(
@@ -127,9 +141,9 @@ class PrivateStrategy(RunStrategy):
             terms=self._terms,
             seed=self._spec.seed,
             round=current.number,
-            length=current.model[FLAT].size + TAIL,
+            length=self._flat.size + TAIL,
             bits=self._grid(current.cohort).bits,
-            refuse=lambda device, reason: self._refuse(current, device, reason),
+            refuse=lambda device, error: self._out(current, device, error),
         )
 
     def _grid(self, drawn: Iterable[str]) -> Grid:
@@ -163,10 +177,9 @@ class PrivateStrategy(RunStrategy):
             learning_rate=local.learning_rate,
             proximal=local.proximal,
             budget_s=self._spec.pace.budget_s,
-            run=self._spec.run,
         )
 
-    def _change(self, current: _Round, found: Sum) -> dict[str, NDArray[np.float32]]:
+    def _change(self, current: _Round, found: Sum) -> NDArray[np.float64]:
         """The mean update out of a sum: checked, paid for, with noise."""
         grid = self._grid(current.cohort)
         whole = grid.whole(found.total)
@@ -181,8 +194,8 @@ class PrivateStrategy(RunStrategy):
             total = noisy(total, grid, deviation=deviation, secret=secret, release=release)
         self._delivered = found.delivered
         self._loss = 0.0 if noise else loss / STEPS * LOSS_REACH / weight
-        mean = total * (grid.step / weight)
-        return unflatten(mean.astype(np.float32), form(self.state.weights))
+        mean: NDArray[np.float64] = total.astype(np.float64) * (grid.step / weight)
+        return mean
 
     def _check(self, current: _Round, delivered: list[str], total: NDArray[np.int64], weight: int) -> None:
         """All that a sum shows of a bad update: the weight, and the reach of the numbers."""
@@ -200,7 +213,7 @@ class PrivateStrategy(RunStrategy):
             train_loss=self._loss,
             accepted=len(self._delivered),
             contributors={device: self._registered[device] for device in self._delivered},
-            refused=len(current.cohort) - len(self._delivered),
+            refused=len(current.cohort) - len(self._delivered) - current.vetoed,
         )
 
     def _collecting(self) -> Collection:

@@ -82,7 +82,7 @@ class Private(msgspec.Struct, frozen=True, kw_only=True):
         return math.floor(self.threshold * neighbours) + 1
 
 
-def check_terms(terms: Private, *, devices: int) -> Private:
+def check_private(terms: Private, *, devices: int) -> Private:
     """Return the terms if a run of so many devices can keep them.
 
     Raises:

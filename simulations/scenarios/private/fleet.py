@@ -11,6 +11,7 @@ from cloud.models.line import LocalRecipe
 from cloud.training.asking import Roster
 from cloud.training.events import RoundFinished, StatisticsTaken
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.optimisers import FedAvg
 from cloud.training.phases import Asking, merge_moments, take_statistics
 from cloud.training.private.strategy import run_rounds, strategy_of
 from cloud.training.private.terms import Private
@@ -84,7 +85,7 @@ class Fleet:
                 seed=self.seed,
                 rounds=rounds,
                 local=LocalRecipe(epochs=2, batch_size=32, learning_rate=0.05),
-                server_momentum=0.0,
+                strategy=FedAvg(),
                 privacy=privacy,
             )
         )

@@ -4,6 +4,7 @@ import numpy as np
 
 from cloud.training.asking import Roster
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.optimisers import FedAvg
 from cloud.training.private.strategy import run_rounds, strategy_of
 from cloud.training.private.terms import Private
 from cloud.training.spec import LocalRecipe, Member, RunSpec, check
@@ -37,7 +38,7 @@ def make_stores(directory):
 
 def make_spec(privacy=Private(), **changes):  # noqa: B008 - frozen
     fields = {
-        "run": "run-1", "task": "activity", "seed": 7, "rounds": 1, "server_momentum": 0.0, "privacy": privacy,
+        "run": "run-1", "task": "activity", "seed": 7, "rounds": 1, "strategy": FedAvg(), "privacy": privacy,
         "members": [Member(device=name, node=node) for name, node in NODES.items()],
         "local": LocalRecipe(epochs=1, batch_size=8, learning_rate=0.02),
     }  # fmt: skip

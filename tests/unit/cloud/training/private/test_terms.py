@@ -3,7 +3,7 @@ import msgspec
 import pytest
 
 from cloud.training.private.accountant import BudgetError, check_budget, distinct, epsilon
-from cloud.training.private.terms import Charge, Noise, Private, check_terms, exclude_robust
+from cloud.training.private.terms import Charge, Noise, Private, check_private, exclude_robust
 from shared.errors import ContractError, RefusedError
 
 NOISE = Noise(epsilon=8.0, delta=1e-3, clip=1.0, multiplier=1.0)
@@ -21,9 +21,9 @@ def charges(count, multiplier=1.0, run="r"):
     ],
 )  # fmt: skip
 def test_terms_that_protect_nobody_are_refused(changes):
-    check_terms(Private(), devices=10)
+    check_private(Private(), devices=10)
     with pytest.raises(ContractError):
-        check_terms(msgspec.structs.replace(Private(), **changes), devices=10)
+        check_private(msgspec.structs.replace(Private(), **changes), devices=10)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_terms_that_protect_nobody_are_refused(changes):
     [{"epsilon": 0.0}, {"epsilon": float("nan")}, {"delta": 0.2}, {"delta": 0.0}, {"clip": 0.0}, {"multiplier": 0.0}],
 )
 def test_noise_that_hides_nothing_is_refused(changes):
-    check_terms(Private(noise=NOISE), devices=10)
+    check_private(Private(noise=NOISE), devices=10)
     with pytest.raises(ContractError):
-        check_terms(Private(noise=msgspec.structs.replace(NOISE, **changes)), devices=10)
+        check_private(Private(noise=msgspec.structs.replace(NOISE, **changes)), devices=10)
 
 
 def test_robust_and_private_exclude_each_other_and_say_why():
