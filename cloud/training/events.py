@@ -128,6 +128,38 @@ class UpdateLate(Event, tag="update-late", frozen=True, kw_only=True):
     device: str
 
 
+class UpdateMasked(Event, tag="update-masked", frozen=True, kw_only=True):
+    """A masked update is part of the sum; nobody but the device knows it."""
+
+    round: int
+    device: str
+
+
+class PrivacySpent(Event, tag="privacy-spent", frozen=True, kw_only=True):
+    """A disclosure about the population, written before anything is disclosed; a repeated one counts once."""
+
+    round: int
+    population: str
+    release: str
+    multiplier: float
+    epsilon: float
+    """Of the population after it, at `delta`."""
+
+    delta: float
+
+
+class BudgetReached(Event, tag="budget-reached", frozen=True, kw_only=True):
+    """A round was not begun, for it would have passed the budget; the run goes on with the last committed model."""
+
+    round: int
+    population: str
+    epsilon: float
+    """What the population has spent, at `delta`."""
+
+    delta: float
+    reason: str
+
+
 class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
     """The commit point of a round: its checkpoint is durable and has `digest`."""
 
@@ -187,6 +219,9 @@ AnyEvent = (
     | UpdateAccepted
     | UpdateRefused
     | UpdateLate
+    | UpdateMasked
+    | PrivacySpent
+    | BudgetReached
     | RoundFinished
     | QueryRefused
     | RunFailed

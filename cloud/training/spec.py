@@ -12,6 +12,7 @@ from cloud.models.line import LocalRecipe
 from cloud.training.gate_terms import GateTerms, check_terms
 from cloud.training.optimisers import Momentum, Strategy, check_strategy
 from cloud.training.pace import Pace, check_pace
+from cloud.training.private.terms import Private, check_private, exclude_robust
 from cloud.training.rules import Mean, Rule, check_rule, least
 from cloud.training.selection import Selection, check_selection
 from shared.durable import write_atomic
@@ -73,6 +74,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     start: str = ""
     """Path of a weights file (`.npz`) to go on from; empty starts afresh with federated input statistics."""
 
+    privacy: Private | None = None
+    """Secure aggregation and differential privacy; None lets the coordinator see each update."""
+
     champion: str = ""
     """Path of the serving release's float file, which the challenger is compared with; empty for none."""
 
@@ -108,6 +112,11 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(f"run {spec.run} has a fraction or round count out of range")
     if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
+    if spec.privacy is not None:
+        check_private(spec.privacy, devices=len(devices))
+        exclude_robust(spec.privacy, "" if isinstance(spec.rule, Mean) else type(spec.rule).__name__)
+        if spec.local.scaffold:
+            raise ContractError(f"run {spec.run}: SCAFFOLD has a second vector of each device, which no mask hides")
     check_selection(spec.selection)
     check_pace(spec.pace)
     if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
