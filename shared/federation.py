@@ -25,6 +25,9 @@ NONCE = "nonce"
 GRAPH = "graph"
 """Field that carries the calibration graph, ONNX bytes."""
 
+LOST = "lost: the device was ended before it could answer"
+"""Reason of an error reply by a device that was started again and finds that it owes an answer."""
+
 CANDIDATE = "candidate:"
 """Prefix of the fields that carry candidate files, ONNX bytes; the file's name follows."""
 
