@@ -76,6 +76,13 @@ class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
     """Seconds after which the round closes; 0 in ledgers that do not say."""
 
 
+class ClientAsked(Event, tag="client-asked", frozen=True, kw_only=True):
+    """One more device trains, from the weights that are the newest now; training with a buffer only."""
+
+    round: int
+    device: str
+
+
 class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     """A client update passed the gate and is part of the sum."""
 
@@ -83,6 +90,8 @@ class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     device: str
     examples: int
     loss: float
+    staleness: int = 0
+    """Commits that overtook it while it was made."""
 
 
 class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
@@ -150,6 +159,7 @@ AnyEvent = (
     | PhaseStarted
     | StatisticsTaken
     | RoundStarted
+    | ClientAsked
     | UpdateAccepted
     | UpdateRefused
     | UpdateLate

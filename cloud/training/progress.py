@@ -15,7 +15,15 @@ from enum import StrEnum
 
 import msgspec
 
-from cloud.training.events import AnyEvent, RoundFinished, RoundStarted, UpdateAccepted, UpdateLate, UpdateRefused
+from cloud.training.events import (
+    AnyEvent,
+    ClientAsked,
+    RoundFinished,
+    RoundStarted,
+    UpdateAccepted,
+    UpdateLate,
+    UpdateRefused,
+)
 
 
 class ClientState(StrEnum):
@@ -63,6 +71,9 @@ def advance(rounds: dict[int, RoundProgress], event: AnyEvent) -> dict[int, Roun
             return rounds | {
                 event.round: RoundProgress(round=event.round, clients=clients, excluded=dict(event.excluded))
             }
+        case ClientAsked() if event.round in rounds:
+            old, asked = rounds[event.round], ClientProgress(state=ClientState.TRAINING, at=event.at)
+            return rounds | {event.round: msgspec.structs.replace(old, clients=old.clients | {event.device: asked})}
         case UpdateAccepted():
             done = ClientProgress(state=ClientState.UPLOADED, at=event.at, examples=event.examples)
             return _put(rounds, event.round, event.device, done)
