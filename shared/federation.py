@@ -55,6 +55,10 @@ JUDGE = "query.judge"
 """Message types, as `flwr.clientapp.ClientApp` routes them."""
 
 
+VETOED = 451
+"""Code of the error by which a device answers what its owner does not allow; Flower's own codes are below 100."""
+
+
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """How a device is at the moment, as far as it says."""
 
@@ -95,6 +99,12 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
 
     budget_s: float = 0.0
     """Seconds of training after which the device stops between two batches; 0 for no limit."""
+
+    model: str = ""
+    """Name of the model line."""
+
+    purpose: str = ""
+    """What the run is for. It, the run and the model are the server's word, by which the device's owner may refuse."""
 
 
 class MomentsAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ examples and τᵢ the versions that were committed while it trained. Nobody wai
 
 Each such move is a round in the ledger, with a checkpoint. What arrives when decides the model, so a run with a buffer
 is no function of its seed; after a kill it goes on from the last commit, and what was under way is lost. The updates
-of one buffer are added up exactly, so their order within it leaves no trace.
+of one buffer are combined in the order of their devices, so their order within it leaves no trace.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import msgspec
 import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
-from cloud.training.aggregate import RunningMean
 from cloud.training.asking import Carried, Roster, carry, content_of
 from cloud.training.cohort import local_seed, ticket
 from cloud.training.draws import candidates
 from cloud.training.events import (
+    AnyEvent,
     ClientAsked,
     DeviceScore,
     RoundFinished,
@@ -35,12 +34,16 @@ from cloud.training.events import (
     UpdateLate,
     UpdateRefused,
 )
-from cloud.training.gate import check_loss, check_update, metrics_of, read_score
+from cloud.training.gate import Gate, check_loss, metrics_of, read_score
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.quarantine import Conduct
+from cloud.training.refusals import refusal, silence
+from cloud.training.rules.mean import mean
 from cloud.training.schedule import condition_of
 from cloud.training.selection import eligible
 from cloud.training.spec import RunSpec
 from cloud.training.staleness import weight
+from cloud.training.updates import UpdateStore
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
@@ -49,8 +52,6 @@ from shared.tasks.records import FLAT, flatten, read_arrays, unflatten
 from shared.tasks.weights import form, weights_digest
 
 POLL_S = 0.2
-
-Flat = dict[str, NDArray[np.float32]]
 
 
 class _Flight(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +66,9 @@ class _Flight(msgspec.Struct, frozen=True, kw_only=True):
 class _Buffer:
     """Updates since the last commit, added up."""
 
-    sum: RunningMean
+    updates: UpdateStore
+    """What each changed, with its weight."""
+
     began: float
     examples: int = 0
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
@@ -96,7 +99,9 @@ class BufferedTraining:
         for event in ledger.events():
             if isinstance(event, ClientAsked) and event.device in self._asked:
                 self._asked[event.device] += 1
-        self._versions: dict[int, Flat] = {}
+        self._versions: dict[int, Gate] = {}
+        prior = {name: member.strikes for name, member in roster.members.items()}
+        self._conduct = Conduct.of(ledger.events(), limit=spec.gate.strikes, prior=prior)
         self._alive = clock.monotonic()
 
     def run(self, grid: Grid) -> None:
@@ -107,24 +112,26 @@ class BufferedTraining:
         """
         while self.state.round < self._spec.rounds:
             buffer = self._open()
-            while len(buffer.losses) < self._spec.buffer.size:
-                self._fill(grid)
-                if not self._turn(grid, buffer):
-                    self._sleep(POLL_S)
-            self._commit(grid, buffer)
+            with buffer.updates:
+                while len(buffer.updates) < self._spec.buffer.size:
+                    self._fill(grid)
+                    if not self._turn(grid, buffer):
+                        self._sleep(POLL_S)
+                self._commit(grid, buffer)
 
     def _open(self) -> _Buffer:
         flat = flatten(self.state.weights)
         least = self.state.round - self._spec.buffer.staleness
         self._versions = {version: one for version, one in self._versions.items() if version >= least}
-        self._versions[self.state.round] = {FLAT: flat}
+        self._versions[self.state.round] = Gate.around({FLAT: flat}, self._spec.gate)
+        number = self.state.round + 1
+        out = self._conduct.quarantined(self._registered, before=number)
         known = candidates(self._ledger.events(), self._registered)
+        known = {device: one for device, one in known.items() if device not in out}
         self._able, excluded = eligible(self._spec.selection, known)
         flying = sorted({flight.device for flight in self._flights.values()})
-        self._ledger.append(
-            RoundStarted(at=self._clock.now(), round=self.state.round + 1, cohort=flying, excluded=excluded)
-        )
-        return _Buffer(RunningMean({FLAT: flat}), self._clock.monotonic())
+        self._tell(RoundStarted(at=self._clock.now(), round=number, cohort=flying, excluded=excluded, quarantined=out))
+        return _Buffer(UpdateStore(self._ledger.directory, size=flat.size), self._clock.monotonic())
 
     def _fill(self, grid: Grid) -> None:
         """Ask as many devices as may train at once: those asked least, by lot among equals."""
@@ -153,7 +160,7 @@ class BufferedTraining:
             budget_s=self._spec.pace.budget_s,
             run=self._spec.run,
         )
-        self._ledger.append(ClientAsked(at=self._clock.now(), round=number, device=device))
+        self._tell(ClientAsked(at=self._clock.now(), round=number, device=device))
         since = self._clock.monotonic()
         for name in grid.push_messages([message]):
             self._flights[name] = _Flight(device=device, version=self.state.round, since=since)
@@ -166,7 +173,7 @@ class BufferedTraining:
         """
         arrived = False
         for name in list(self._flights):
-            if len(buffer.losses) >= self._spec.buffer.size:
+            if len(buffer.updates) >= self._spec.buffer.size:
                 break
             for device, reply in self._roster.answers(grid.pull_messages([name])):
                 arrived = True
@@ -177,7 +184,8 @@ class BufferedTraining:
         for name, flight in list(self._flights.items()):
             if now - flight.since > self._spec.round_timeout_s:
                 del self._flights[name]
-                self._refuse(buffer, flight.device, "no answer before the deadline")
+                number = self.state.round + 1
+                self._refuse(buffer, silence(at=self._clock.now(), round_=number, device=flight.device))
         if now - self._alive > 2 * self._spec.round_timeout_s:
             raise TransportError(
                 f"round {self.state.round + 1}: no usable update for {now - self._alive:.0f} s",
@@ -190,26 +198,27 @@ class BufferedTraining:
         number, stale = self.state.round + 1, self.state.round - flight.version
         if stale > self._spec.buffer.staleness:
             buffer.late += 1
-            self._ledger.append(UpdateLate(at=self._clock.now(), round=number, device=flight.device))
+            self._tell(UpdateLate(at=self._clock.now(), round=number, device=flight.device))
             return
-        model = self._versions[flight.version]
+        gate = self._versions[flight.version]
         try:
             content = content_of(reply)
             update = read_arrays(content.get(fed.ARRAYS))
             metrics = metrics_of(content)
             registered = self._registered[flight.device]
-            examples = check_update(update, metrics.get(fed.EXAMPLES), model=model, registered=registered)
+            admitted = gate.admit(update, metrics.get(fed.EXAMPLES), registered=registered)
             loss = check_loss(metrics.get(fed.LOSS))
         except (RefusedError, ContractError) as error:
-            self._refuse(buffer, flight.device, str(error))
+            self._refuse(buffer, refusal(error, at=self._clock.now(), round_=number, device=flight.device))
             return
-        way = {name: values - model[name] for name, values in update.items()}
-        buffer.sum.add(way, weight(examples, stale))
-        buffer.examples += examples
+        examples = admitted.examples
         # a quick device may bring two updates to one buffer: each is a place of its own
-        buffer.losses[f"{flight.device}#{self._asked[flight.device]}"] = (examples, loss)
+        place = f"{flight.device}#{self._asked[flight.device]}"
+        buffer.updates.add(place, admitted.update[FLAT] - gate.model[FLAT], examples=weight(examples, stale))
+        buffer.examples += examples
+        buffer.losses[place] = (examples, loss)
         self._alive = self._clock.monotonic()
-        self._ledger.append(
+        self._tell(
             UpdateAccepted(
                 at=self._clock.now(),
                 round=number,
@@ -217,19 +226,23 @@ class BufferedTraining:
                 examples=examples,
                 loss=loss,
                 staleness=stale,
+                way=admitted.way,
             )
         )
 
-    def _refuse(self, buffer: _Buffer, device: str, reason: str) -> None:
+    def _refuse(self, buffer: _Buffer, refused: UpdateRefused) -> None:
         buffer.refused += 1
-        self._ledger.append(
-            UpdateRefused(at=self._clock.now(), round=self.state.round + 1, device=device, reason=reason)
-        )
+        self._tell(refused)
+
+    def _tell(self, event: AnyEvent) -> None:
+        """Make an event durable, and learn from it."""
+        self._ledger.append(event)
+        self._conduct.take(event)
 
     def _commit(self, grid: Grid, buffer: _Buffer) -> None:
-        share = buffer.sum.examples / weight(buffer.examples, 0) * self._spec.buffer.rate
+        share = sum(buffer.updates.examples) / weight(buffer.examples, 0) * self._spec.buffer.rate
         before = flatten(self.state.weights).astype(np.float64)
-        moved = (before + share * buffer.sum.mean()[FLAT].astype(np.float64)).astype(np.float32)
+        moved = (before + share * mean(buffer.updates).astype(np.float64)).astype(np.float32)
         number = self.state.round + 1
         self.state = Checkpoint(number, unflatten(moved, form(self.state.weights)), {})
         self._ledger.write_checkpoint(self.state)
@@ -240,7 +253,7 @@ class BufferedTraining:
             device = place.rpartition("#")[0]
             contributors[device] = contributors.get(device, 0) + count
         total = math.fsum(count * loss for count, loss in buffer.losses.values())
-        self._ledger.append(
+        self._tell(
             RoundFinished(
                 at=self._clock.now(),
                 round=number,

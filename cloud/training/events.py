@@ -21,6 +21,20 @@ class Phase(StrEnum):
     JUDGE = "judge"
 
 
+class Cause(StrEnum):
+    """Why nothing was taken from a device."""
+
+    GATE = "gate"
+    """What it sent did not pass: a strike (`cloud.training.quarantine`)."""
+
+    FAILED = "failed"
+    """It says that it could not do what it was asked."""
+
+    SILENT = "silent"
+    VETOED = "vetoed"
+    """Its owner does not allow this run now."""
+
+
 class DeviceScore(msgspec.Struct, frozen=True, kw_only=True):
     """One device's hold-out score of the float model."""
 
@@ -75,6 +89,9 @@ class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
     deadline_s: float = 0.0
     """Seconds after which the round closes; 0 in ledgers that do not say."""
 
+    quarantined: list[str] = []
+    """Devices that were left out for their strikes."""
+
 
 class ClientAsked(Event, tag="client-asked", frozen=True, kw_only=True):
     """One more device trains, from the weights that are the newest now; training with a buffer only."""
@@ -93,6 +110,12 @@ class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     staleness: int = 0
     """Commits that overtook it while it was made."""
 
+    way: float = 0.0
+    """How far it went from the global model (L2), before it was clipped."""
+
+    clipped: bool = False
+    """Whether it was scaled back to the round's bound."""
+
 
 class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
     """A client update is not part of the sum."""
@@ -100,6 +123,12 @@ class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
     round: int
     device: str
     reason: str
+    cause: Cause = Cause.FAILED
+    check: str = ""
+    """What the gate looked at, `cloud.training.gate.Check`; empty for other causes."""
+
+    measured: str = ""
+    """What it found there."""
 
 
 class UpdateLate(Event, tag="update-late", frozen=True, kw_only=True):
@@ -121,6 +150,8 @@ class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
     devices: dict[str, DeviceScore]
     accepted: int
     refused: int
+    """Of the cohort, whose updates are not part of the sum for another reason than a veto."""
+
     digest: str
     seconds: float
     late: int = 0
@@ -130,6 +161,9 @@ class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
     conditions: dict[str, Condition] = {}
     """What devices said of themselves, for the draw of the next round."""
 
+    vetoed: int = 0
+    """Of the cohort, whose owners did not allow it."""
+
 
 class QueryRefused(Event, tag="query-refused", frozen=True, kw_only=True):
     """A device gave no usable answer in a phase other than the rounds."""
@@ -137,6 +171,7 @@ class QueryRefused(Event, tag="query-refused", frozen=True, kw_only=True):
     phase: Phase
     device: str
     reason: str
+    cause: Cause = Cause.FAILED
 
 
 class RunFailed(Event, tag="run-failed", frozen=True, kw_only=True):

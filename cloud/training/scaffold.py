@@ -6,7 +6,7 @@ server c⁺ = c + Σ (cᵢ⁺ − cᵢ) / N over the cohort, N being all devices
 nothing but y and K, which the server has: so nothing more is uploaded than for averaging, and nothing more can be
 lied about.
 
-The sum over y / K is exact (`RunningMean` with weight 2²⁰ / K, rounded), so arrival order leaves no trace.
+The sum over (x − y) / K goes through the updates in the order of device names, so arrival order leaves no trace.
 """
 
 from __future__ import annotations
@@ -18,15 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.models.line import LocalRecipe
-from cloud.training.aggregate import RunningMean
+from cloud.training.updates import UpdateStore
 
 CONTROL = "scaffold.control"
-"""Name under which the server's control variate, a flat vector, lies beside the server momentum in a checkpoint."""
-
-UNIT = 1 << 20
-"""Weight of one step's share; K up to a thousand steps is off by less than 0.05 %."""
-
-Flat = Mapping[str, NDArray[np.float32]]
+"""Name under which the server's control variate, a flat vector, lies beside the optimiser's state in a checkpoint."""
 
 
 def steps(local: LocalRecipe, examples: int) -> int:
@@ -34,33 +29,34 @@ def steps(local: LocalRecipe, examples: int) -> int:
     return local.epochs * math.ceil(examples / local.batch_size)
 
 
-class ControlSum:
-    """What a round's updates say about the control variate; holds none of them."""
+def control_after(
+    updates: UpdateStore,
+    model: NDArray[np.float32],
+    before: NDArray[np.float32],
+    *,
+    local: LocalRecipe,
+    population: int,
+) -> NDArray[np.float32]:
+    """The server's control variate after a round.
 
-    def __init__(self, model: Flat) -> None:
-        """Begin a round from the flat global weights."""
-        self._model = model
-        self._mean = RunningMean(model)
-
-    def add(self, update: Flat, examples: int, local: LocalRecipe) -> None:
-        """Take in an update that passed the gate."""
-        self._mean.add(update, max(round(UNIT / steps(local, examples)), 1))
-
-    def control(self, before: NDArray[np.float32], *, rate: float, population: int) -> NDArray[np.float32]:
-        """The control variate after the round.
-
-        Args:
-            before: the one that the cohort was sent.
-            rate: η, the local learning rate.
-            population: N, the devices of the run.
-        """
-        mean = self._mean.mean()
-        name = next(iter(self._model))
-        share = self._mean.examples / UNIT  # Σ 1/K
-        way = (self._model[name].astype(np.float64) - mean[name]) * (share / rate)
-        return (before + (way - self._mean.updates * before.astype(np.float64)) / population).astype(np.float32)
+    Args:
+        updates: of the round, which passed the gate.
+        model: the flat global weights that the cohort started from.
+        before: the control variate that it was sent.
+        local: how each device descended.
+        population: N, the devices of the run.
+    """
+    shares = [1.0 / (steps(local, examples) * local.learning_rate) for examples in updates.examples]
+    after = np.empty_like(before)
+    for start, values in updates.blocks():
+        part = slice(start, start + values.shape[1])
+        way = np.zeros(values.shape[1])
+        for share, update in zip(shares, values, strict=True):
+            way += share * (model[part].astype(np.float64) - update)
+        after[part] = before[part] + (way - len(updates) * before[part].astype(np.float64)) / population
+    return after
 
 
-def control_in(velocity: Mapping[str, NDArray[np.float32]], size: int) -> NDArray[np.float32]:
+def control_in(state: Mapping[str, NDArray[np.float32]], size: int) -> NDArray[np.float32]:
     """The control variate of a checkpoint, of zeros before the first round."""
-    return velocity.get(CONTROL, np.zeros(size, dtype=np.float32))
+    return state.get(CONTROL, np.zeros(size, dtype=np.float32))

@@ -19,6 +19,7 @@ from edge.training.controls import ControlStore
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
 from edge.training.learning import learn
+from edge.training.policy import Owner, VetoError
 from shared import federation as fed
 from shared.clock import Clock, SystemClock
 from shared.codec import pack, unpack
@@ -32,10 +33,22 @@ Handler = Callable[[Message, Context], Message]
 
 
 def build_client(
-    store: DatasetStore, *, condition: Callable[[], Condition] = Condition, clock: Clock | None = None
+    store: DatasetStore,
+    *,
+    condition: Callable[[], Condition] = Condition,
+    clock: Clock | None = None,
+    owner: Owner | None = None,
 ) -> ClientApp:
-    """Make the app over the device's own data; `condition` says how the device is, `clock` when a budget is spent."""
-    app, clock, controls = ClientApp(), clock or SystemClock(), ControlStore(store.directory)
+    """Make the app over the device's own data.
+
+    Args:
+        store: what it learns from.
+        condition: says how the device is.
+        clock: tells when a budget is spent.
+        owner: asked before any message is answered, where there is one.
+    """
+    app = ClientApp(mods=[_owner_first(owner)] if owner else [])
+    clock, controls = clock or SystemClock(), ControlStore(store.directory)
 
     @app.train()
     def train(message: Message, _context: Context) -> Message:
@@ -83,6 +96,8 @@ def handle(app: ClientApp, message: Message, node: int) -> Message:
     context = Context(run_id=message.metadata.run_id, node_id=node, node_config={}, state=RecordDict(), run_config={})
     try:
         return app(message, context)
+    except VetoError as error:
+        return Message(Error(code=fed.VETOED, reason=str(error)[:300]), reply_to=message)
     except HinterlandError as error:
         reason = f"{error.code}: {error}"
     except Exception as error:
@@ -94,6 +109,16 @@ def condition_of(facts: Facts, *, metered: bool = False) -> Condition:
     """What the machine says of itself now."""
     power = facts.power()
     return Condition(on_battery=power.on_battery, charge=power.charge, heat_c=facts.hottest_c(), metered=metered)
+
+
+def _owner_first(owner: Owner) -> Callable[[Message, Context, Handler], Message]:
+    """Ask the owner around every handler, also around one that is added later: none can forget it."""
+
+    def mod(message: Message, context: Context, handler: Handler) -> Message:
+        owner.check(unpack(_bytes(message, fed.INSTRUCTION), Instruction))
+        return handler(message, context)
+
+    return mod
 
 
 def moments_of(training: Examples, holdout: Examples) -> MomentsAnswer:

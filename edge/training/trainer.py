@@ -25,6 +25,7 @@ from edge.training.client import build_client, condition_of, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
 from edge.training.memory import Memory
+from edge.training.policy import Owner, SitePolicy
 from shared import federation as fed
 from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
@@ -69,6 +70,9 @@ class TrainerSettings:
     metered: bool = False
     """Whether the link costs by the byte; told to the coordinator, which may then draw others."""
 
+    policy: SitePolicy = field(default_factory=SitePolicy)
+    """What the device's owner allows."""
+
 
 @dataclass(slots=True)
 class Unsent:
@@ -107,7 +111,11 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
     logging.getLogger("flwr").setLevel(logging.WARNING)
     store = DatasetStore(settings.data)
     facts = LinuxFacts()
-    app = build_client(store, condition=lambda: condition_of(facts, metered=settings.metered))
+    app = build_client(
+        store,
+        condition=lambda: condition_of(facts, metered=settings.metered),
+        owner=Owner(settings.policy, clock.now),
+    )
     unsent = Unsent(settings.data / OWED)
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
     _warm_up()
