@@ -158,7 +158,6 @@ class BufferedTraining:
             learning_rate=local.learning_rate,
             proximal=local.proximal,
             budget_s=self._spec.pace.budget_s,
-            run=self._spec.run,
         )
         self._tell(ClientAsked(at=self._clock.now(), round=number, device=device))
         since = self._clock.monotonic()

@@ -206,7 +206,6 @@ class RunStrategy(FedAvg):
             proximal=local.proximal,
             controlled=local.scaffold,
             budget_s=self._spec.pace.budget_s,
-            run=self._spec.run,
         )
 
     def _close(self, current: _Round) -> None:
