@@ -93,6 +93,13 @@ class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
     """Devices that were left out for their strikes."""
 
 
+class ClientAsked(Event, tag="client-asked", frozen=True, kw_only=True):
+    """One more device trains, from the weights that are the newest now; training with a buffer only."""
+
+    round: int
+    device: str
+
+
 class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     """A client update passed the gate and is part of the sum."""
 
@@ -100,6 +107,9 @@ class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     device: str
     examples: int
     loss: float
+    staleness: int = 0
+    """Commits that overtook it while it was made."""
+
     way: float = 0.0
     """How far it went from the global model (L2), before it was clipped."""
 
@@ -216,6 +226,7 @@ AnyEvent = (
     | PhaseStarted
     | StatisticsTaken
     | RoundStarted
+    | ClientAsked
     | UpdateAccepted
     | UpdateRefused
     | UpdateLate

@@ -24,6 +24,7 @@ from cloud.models.onnx_file import infer_shapes, load
 from cloud.models.optimise import calibration_graph, quantise
 from cloud.models.variants import FLOAT, INT8
 from cloud.training.asking import Roster
+from cloud.training.buffered import BufferedTraining
 from cloud.training.channel import PATIENCE_S, Channel, naming_errors
 from cloud.training.control import FlowerControl, SuperLinkAddress
 from cloud.training.events import (
@@ -187,6 +188,17 @@ class _Conductor:
 
     def _rounds(self, begin: Checkpoint, registered: dict[str, int]) -> Weights:
         self._enter(Phase.ROUNDS)
+        if self._spec.buffer.size:
+            training = BufferedTraining(
+                self._spec,
+                roster=self._asking.roster,
+                registered=registered,
+                begin=begin,
+                ledger=self._ledger,
+                clock=self._clock,
+            )
+            training.run(self._asking.grid)
+            return training.state.weights
         strategy = strategy_of(
             self._spec,
             roster=self._asking.roster,

@@ -15,6 +15,7 @@ from cloud.training.pace import Pace, check_pace
 from cloud.training.private.terms import Private, check_private, exclude_robust
 from cloud.training.rules import Mean, Rule, check_rule, least
 from cloud.training.selection import Selection, check_selection
+from cloud.training.staleness import Buffer, check_buffer
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
@@ -68,6 +69,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = Pace()
     """How long rounds wait. By default the result stays a function of the spec and the data alone."""
 
+    buffer: Buffer = Buffer()
+    """Asynchronous training; by default rounds are synchronous."""
+
     gather_timeout_s: float = 30.0
     """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
 
@@ -119,6 +123,9 @@ def check(spec: RunSpec) -> RunSpec:
             raise ContractError(f"run {spec.run}: SCAFFOLD has a second vector of each device, which no mask hides")
     check_selection(spec.selection)
     check_pace(spec.pace)
+    check_buffer(spec.buffer, members=len(devices))
+    if spec.buffer.size and spec.local.scaffold:
+        raise ContractError("SCAFFOLD needs synchronous rounds", hint="Leave out `buffer` or `scaffold`.")
     if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
         raise ContractError(
             f"run {spec.run} mixes algorithms that exclude each other",
