@@ -34,6 +34,8 @@ Examples:
   hinterland simulate --scenario rollout --devices 10000 --json
 
   hinterland simulate --scenario poison --seed 7
+
+  hinterland simulate --scenario durable --seed 7
 """
 
 app = typer.Typer(add_completion=False, help="Run the whole system on this machine.")
@@ -46,6 +48,7 @@ class Scenario(StrEnum):
     ATTACKS = "attacks"
     ROLLOUT = "rollout"
     POISON = "poison"
+    DURABLE = "durable"
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)
@@ -81,6 +84,9 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     The poison: seven poisoned updates from every fifth client against every rule that combines updates, in this
     process. Ends with status 0 only if none cost more than two points of accuracy and the gate named every liar.
 
+    Durable: one federated run left alone, then the same one while coordinator, SuperLink, job, broker, agents and
+    trainers are killed forty times. Ends with status 0 only if both ended with the same model, bit for bit.
+
     Ctrl-C stops every process.
     """
     console = Console(stderr=as_json and file is None)
@@ -97,8 +103,8 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
             data = prepare(state, console=console)
             if setup_only:
                 return
-            told = {Scenario.ROLLOUT: _rollout, Scenario.POISON: _poison}.get(scenario, _loop)
-            passed, document = told(place, data, seed=seed)
+            tales = {Scenario.ROLLOUT: _rollout, Scenario.DURABLE: _durable, Scenario.POISON: _poison}
+            passed, document = tales.get(scenario, _loop)(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
         raise typer.Exit(130) from None
@@ -149,6 +155,12 @@ def _poison(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
     from simulations.scenarios.poison.play import play
 
     return play(data, seed=seed, **place._asdict()).held, place.report / "poison.json"
+
+
+def _durable(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.durable.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "durable.json"
 
 
 def _crowd(place: Place, *, seed: int, devices: int) -> tuple[bool, Path]:

@@ -57,8 +57,10 @@ class RunLedger:
             file.flush()
             os.fsync(file.fileno())
 
-    def read_since(self, offset: int) -> tuple[list[AnyEvent], int]:
+    def read_since(self, offset: int, *, until: int = -1) -> tuple[list[AnyEvent], int]:
         """Return the events after byte `offset` and the offset to ask for next time; never a torn line.
+
+        With `until`, an offset that was returned before, only the events up to there.
 
         Raises:
             ContractError: a whole line is no event: somebody else wrote to this file.
@@ -66,7 +68,7 @@ class RunLedger:
         try:
             with (self.directory / EVENTS).open("rb") as file:
                 file.seek(offset)
-                data = file.read()
+                data = file.read(until - offset if until >= 0 else -1)
         except FileNotFoundError:
             return [], offset
         whole = data[: data.rfind(b"\n") + 1]

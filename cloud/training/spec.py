@@ -13,7 +13,9 @@ from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
 from cloud.training.gate_terms import GateTerms, check_terms
 from cloud.training.optimisers import Momentum, Strategy, check_strategy
+from cloud.training.pace import Pace, check_pace
 from cloud.training.rules import Mean, Rule, check_rule, least
+from cloud.training.selection import Selection, check_selection
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
@@ -61,6 +63,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     round_timeout_s: float = 60.0
     """After this a round closes over whoever answered."""
 
+    selection: Selection = Selection()
+    """Whom rounds draw."""
+
+    pace: Pace = Pace()
+    """How long rounds wait. By default the result stays a function of the spec and the data alone."""
+
     gather_timeout_s: float = 30.0
     """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
 
@@ -102,6 +110,13 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(f"run {spec.run} has a fraction or round count out of range")
     if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
+    check_selection(spec.selection)
+    check_pace(spec.pace)
+    if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
+        raise ContractError(
+            f"run {spec.run} mixes algorithms that exclude each other",
+            hint="SCAFFOLD goes with neither a proximal term nor a time budget, and µ is not negative.",
+        )
     check_rule(spec.rule)
     check_strategy(spec.strategy)
     if math.ceil(spec.fraction * len(devices)) < least(spec.rule):
