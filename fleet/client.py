@@ -162,6 +162,10 @@ class Client:
         """One run."""
         return self._get(f"/runs/{run}", api.Run)
 
+    def progress(self, run: str, *, since: int = 0) -> list[api.RoundProgress]:
+        """How far each client of each round is, from round `since` on."""
+        return self._get(f"/runs/{run}/progress", list[api.RoundProgress], params={"since": str(since)})
+
     def put_blob(self, data: bytes) -> Digest:
         """Send the bytes of a file; return their name."""
         digest = sha256(data)

@@ -167,6 +167,7 @@ rounds = Table(
     Column("metrics", JSON, nullable=False),
     Column("digest", DIGEST, nullable=False),
     Column("at", Double, nullable=False),
+    Column("progress", JSON, nullable=False, server_default="{}"),  # of each client (`cloud.training.progress`)
 )
 
 releases = Table(

@@ -81,6 +81,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/runs"): Call("/runs", "operator", {"model": "fresh", "devices": ["secret-1"]}, status=201),
     ("GET", "/v1/runs"): Call("/runs", shared=True),
     ("GET", "/v1/runs/{run}"): Call("/runs/street-run-1"),
+    ("GET", "/v1/runs/{run}/progress"): Call("/runs/street-run-1/progress"),
     ("PUT", "/v1/blobs/{digest}"): Call(f"/blobs/{sha256(OTHER)}", "release-manager", OTHER, fleet="*", status=204),
     ("POST", "/v1/releases"): Call(
         "/releases",
