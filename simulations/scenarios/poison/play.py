@@ -60,6 +60,7 @@ NOTES = (
     "Devices live in one process: the agents' own client over a data set each, and the coordinator's own strategy, "
     "gate, rules and ledger. There is no network and no SuperLink; the scenario `attacks` has both.",
     "An honest device's answer to the same question is worked out once: runs that differ in their liars share it.",
+    "Training gone backwards passes the gate: what it costs is shown, and has no bar.",
     "A majority of liars, and attacks that stay among the honest updates, are not claimed to be withstood.",
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from simulations.scenarios.poison.attackers import BACKWARDS, POISONS
+from simulations.scenarios.poison.attackers import POISONS
 from simulations.scenarios.poison.record import Outcome
 from simulations.scenarios.rollout.record import Check
 
@@ -23,12 +23,10 @@ def checks_of(outcomes: Sequence[Outcome], *, liars: Sequence[str]) -> list[Chec
     honest = [each for each in outcomes if not each.attack]
     bare = [each for each in outcomes if each.attack and each.gate == NO_DISTANCE and each.rule != MEAN]
     control = [each for each in outcomes if each.gate == NO_DISTANCE and each.rule == MEAN]
-    backwards = [each for each in outcomes if each.attack == BACKWARDS.name and each.rule != MEAN]
     unseen = [each for each in outcomes if each.attack and each not in guarded]
     return [
         _all("seven attacks cost at most 2 points", guarded, lambda each: each.lost <= MOST_LOST, _lost),
         _all("so does a mirrored model that the rule alone must bear", bare, lambda e: e.lost <= MOST_LOST, _lost),
-        _all("so does training gone backwards, by robust rules", backwards, lambda e: e.lost <= MOST_LOST, _lost),
         _all("no model holds a number that is not finite", outcomes, lambda each: each.finite, lambda _: ""),
         _all(
             "the gate's record names all liars and nobody else",
