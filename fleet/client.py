@@ -19,6 +19,7 @@ from shared.bundle import Schema
 from shared.distribution import Distribution, Fleet
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
+from shared.quarantine import Released, Suspect
 
 T = TypeVar("T")
 
@@ -118,6 +119,14 @@ class Client:
     def revoke(self, device: str, *, reason: str) -> api.Device:
         """Shut a device out."""
         return self._send("POST", f"/devices/{device}/revoke", api.Revocation(reason=reason), api.Device)
+
+    def quarantine(self) -> list[Suspect]:
+        """Every device that something is held against."""
+        return self._get("/quarantine", list[Suspect])
+
+    def release_device(self, device: str, *, reason: str) -> Suspect:
+        """Let a device back into later runs."""
+        return self._send("POST", f"/quarantine/{quote(device, safe='')}/release", Released(reason=reason), Suspect)
 
     def fleets(self) -> list[Fleet]:
         """Every fleet, and how it is sent model bytes."""

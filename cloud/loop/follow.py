@@ -9,11 +9,13 @@ import msgspec
 from sqlalchemy import Connection
 
 from cloud.audit.log import AuditLog
+from cloud.loop.quarantine import take_refusal
 from cloud.store.events import Events
 from cloud.store.runs import Round, Run, Runs, RunState
 from cloud.training.events import (
     AnyEvent,
     AttemptStarted,
+    Cause,
     PhaseStarted,
     QueryRefused,
     RoundFinished,
@@ -45,7 +47,12 @@ def _take(connection: Connection, run: Run, event: AnyEvent) -> None:
             tell("run.phase", run.id, f"{run.id}: {event.phase}", at=event.at, phase=event.phase.value)
         case RoundStarted():
             Runs(connection).put_round(Round(run=run.id, number=event.round, cohort=event.cohort, at=event.at))
+        case UpdateRefused() | QueryRefused() if event.cause is Cause.VETOED:
+            text = f"{event.device} takes no part in {run.id}: {event.reason}"
+            tell("run.vetoed", run.id, text, at=event.at, device=event.device, reason=event.reason)
         case UpdateRefused() | QueryRefused():
+            if isinstance(event, UpdateRefused):
+                take_refusal(connection, run, event)
             text = f"{run.id} took nothing from {event.device}: {event.reason}"
             tell("run.refused", run.id, text, at=event.at, device=event.device, reason=event.reason)
         case RoundFinished():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -139,6 +141,11 @@ def check(spec: RunSpec) -> RunSpec:
             hint="Draw more devices, or withstand fewer attackers.",
         )
     return spec
+
+
+def limit_of(spec: Mapping[str, Any]) -> int:
+    """Strikes after which a device is quarantined, of a spec as the database keeps it."""
+    return msgspec.convert(spec.get("gate", {}), GateTerms).strikes
 
 
 def write_spec(directory: Path, spec: RunSpec) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ContractError
 from shared.task import Examples, Moments, Recipe, Score, Trained, Weights
+from shared.tasks.scoring import score, statistics
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,11 @@ class NetworkTask:
     build: Callable[[], torch.nn.Module]
     """Makes the module with freshly drawn parameters; takes its randomness from torch's global generator."""
 
+    def warm_up(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+
     def initial(self, *, seed: int, moments: Moments) -> Weights:
         module = self._module(seed)
         mean, deviation = statistics(moments)
@@ -57,12 +63,7 @@ class NetworkTask:
         return Trained(weights=_arrays(module), examples=examples, loss=done.loss, steps=done.steps)
 
     def evaluate(self, weights: Mapping[str, NDArray[np.float32]], data: Examples) -> Score:
-        logits = self.logits(weights, data.x).astype(np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(data)), data.y]
-        return Score(
-            correct=int((logits.argmax(axis=1) == data.y).sum()), examples=len(data), loss_sum=float(losses.sum())
-        )
+        return score(self.logits(weights, data.x), data.y)
 
     def logits(self, weights: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -114,15 +115,6 @@ class NetworkTask:
         except RuntimeError as error:
             raise ContractError(f"these are no weights of {self.name}: {error}") from error
         return module
-
-
-def statistics(moments: Moments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel; a channel that never moves gets deviation 1."""
-    count = max(moments.count, 1)
-    mean = moments.total / count
-    variance = np.maximum(moments.square / count - mean**2, 0.0)
-    deviation = np.sqrt(variance)
-    return mean, np.where(deviation < 1e-6, 1.0, deviation)
 
 
 def _per_channel(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
