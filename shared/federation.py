@@ -46,6 +46,10 @@ JUDGE = "query.judge"
 """Message types, as `flwr.clientapp.ClientApp` routes them."""
 
 
+VETOED = 451
+"""Code of the error by which a device answers what its owner does not allow; Flower's own codes are below 100."""
+
+
 class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     """What a device is asked to do with its own data."""
 
@@ -61,6 +65,13 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 1
     batch_size: int = 16
     learning_rate: float = 0.0
+
+    run: str = ""
+    model: str = ""
+    """Name of the model line."""
+
+    purpose: str = ""
+    """What the run is for. The three are the server's word, by which the device's owner may refuse."""
 
 
 class MomentsAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,20 @@ class Phase(StrEnum):
     JUDGE = "judge"
 
 
+class Cause(StrEnum):
+    """Why nothing was taken from a device."""
+
+    GATE = "gate"
+    """What it sent did not pass: a strike (`cloud.training.quarantine`)."""
+
+    FAILED = "failed"
+    """It says that it could not do what it was asked."""
+
+    SILENT = "silent"
+    VETOED = "vetoed"
+    """Its owner does not allow this run now."""
+
+
 class DeviceScore(msgspec.Struct, frozen=True, kw_only=True):
     """One device's hold-out score of the float model."""
 
@@ -62,6 +76,8 @@ class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
 
     round: int
     cohort: list[str]
+    quarantined: list[str] = []
+    """Devices that were left out for their strikes."""
 
 
 class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
@@ -71,6 +87,11 @@ class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     device: str
     examples: int
     loss: float
+    way: float = 0.0
+    """How far it went from the global model (L2), before it was clipped."""
+
+    clipped: bool = False
+    """Whether it was scaled back to the round's bound."""
 
 
 class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
@@ -79,6 +100,12 @@ class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
     round: int
     device: str
     reason: str
+    cause: Cause = Cause.FAILED
+    check: str = ""
+    """What the gate looked at, `cloud.training.gate.Check`; empty for other causes."""
+
+    measured: str = ""
+    """What it found there."""
 
 
 class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
@@ -93,8 +120,12 @@ class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
     devices: dict[str, DeviceScore]
     accepted: int
     refused: int
+    """Of the cohort, whose updates are not part of the sum for another reason than a veto."""
+
     digest: str
     seconds: float
+    vetoed: int = 0
+    """Of the cohort, whose owners did not allow it."""
 
 
 class QueryRefused(Event, tag="query-refused", frozen=True, kw_only=True):
@@ -103,6 +134,7 @@ class QueryRefused(Event, tag="query-refused", frozen=True, kw_only=True):
     phase: Phase
     device: str
     reason: str
+    cause: Cause = Cause.FAILED
 
 
 class RunFailed(Event, tag="run-failed", frozen=True, kw_only=True):

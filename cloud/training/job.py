@@ -37,6 +37,7 @@ from cloud.training.events import (
 )
 from cloud.training.ledger import RESULT, Checkpoint, RunLedger
 from cloud.training.phases import CHAMPION, Asking, calibrate, judge_files, merge_moments, take_statistics
+from cloud.training.quarantine import Conduct
 from cloud.training.result import WEIGHTS, Artefact, RunResult, read_result
 from cloud.training.spec import RunSpec, read_spec
 from cloud.training.strategy import RunStrategy
@@ -117,7 +118,14 @@ class _Conductor:
         self._clock = clock
         self._started = clock.monotonic()
         self._adapter: TaskAdapter = find_adapter(spec.task)
-        roster = Roster(spec.members, task=spec.task, ttl_s=spec.round_timeout_s + 5.0)
+        roster = Roster(
+            spec.members,
+            task=spec.task,
+            ttl_s=spec.round_timeout_s + 5.0,
+            run=spec.run,
+            model=spec.model,
+            purpose=spec.purpose,
+        )
         self._asking = Asking(grid=grid, roster=roster, spec=spec, ledger=ledger, clock=clock)
 
     def conduct(self, channel: Channel) -> RunResult:
@@ -180,13 +188,20 @@ class _Conductor:
         )
         return strategy.state.weights
 
+    def _trusted(self, registered: dict[str, int]) -> list[str]:
+        """Who judges: nobody who is quarantined after the last round."""
+        prior = {member.device: member.strikes for member in self._spec.members}
+        conduct = Conduct.of(self._ledger.events(), limit=self._spec.gate.strikes, prior=prior)
+        out = conduct.quarantined(registered, before=self._spec.rounds + 1)
+        return sorted(registered.keys() - set(out))
+
     def _files(self, weights: Weights, registered: dict[str, int]) -> dict[str, bytes]:
         """The candidate files, made of the weights and of ranges that the devices found."""
         self._enter(Phase.EXPORT)
         fp32 = self._adapter.to_onnx(weights)
         self._enter(Phase.CALIBRATE)
         gauged = activations(infer_shapes(load(fp32)))
-        ranges = calibrate(self._asking, registered, graph=calibration_graph(fp32), activations=gauged)
+        ranges = calibrate(self._asking, self._trusted(registered), graph=calibration_graph(fp32), activations=gauged)
         self._enter(Phase.QUANTISE)
         return {FLOAT: fp32, INT8: quantise(fp32, ranges)}
 
@@ -198,7 +213,7 @@ class _Conductor:
             judged[CHAMPION] = _read(Path(self._spec.champion))
         scores, answers = judge_files(
             self._asking,
-            registered,
+            self._trusted(registered),
             weights=weights,
             files=judged,
             baseline=FLOAT,

@@ -8,6 +8,7 @@ import msgspec
 
 from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
+from cloud.training.gate_terms import GateTerms, check_terms
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
@@ -24,6 +25,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     labels: int = 0
     """Labelled live examples that this device adds to its base split; a device that holds fewer refuses."""
+
+    strikes: int = 0
+    """From earlier runs, when this one was ordered (`cloud.training.quarantine`)."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +65,15 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     bar: Bar = Bar()
     """What the candidate files must clear on the devices' hold-outs."""
 
+    gate: GateTerms = GateTerms()
+    """How strict the gate is with client updates."""
+
+    model: str = ""
+    """Name of the model line; told to devices, whose owners may not allow it."""
+
+    purpose: str = "training"
+    """What it is for, a name; likewise."""
+
 
 def check(spec: RunSpec) -> RunSpec:
     """Return `spec` if it can be run at all.
@@ -69,6 +82,8 @@ def check(spec: RunSpec) -> RunSpec:
         ContractError: it contradicts itself.
     """
     check_name(spec.run, kind="run id")
+    check_name(spec.purpose, kind="purpose")
+    check_terms(spec.gate)
     devices = [device_id(member.device) for member in spec.members]
     nodes = {member.node for member in spec.members}
     if len(set(devices)) != len(devices) or len(nodes) != len(devices):

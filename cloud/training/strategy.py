@@ -10,18 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
-from numpy.typing import NDArray
 
 from cloud.training.aggregate import RunningMean, step
 from cloud.training.asking import Carried, Roster, content_of
 from cloud.training.cohort import cohort, local_seed
-from cloud.training.events import DeviceScore, RoundFinished, RoundStarted, UpdateAccepted, UpdateRefused
-from cloud.training.gate import check_loss, check_update, metrics_of, read_score
+from cloud.training.events import (
+    AnyEvent,
+    Cause,
+    DeviceScore,
+    RoundFinished,
+    RoundStarted,
+    UpdateAccepted,
+    UpdateRefused,
+)
+from cloud.training.gate import Gate, check_loss, metrics_of, read_score
+from cloud.training.gate_terms import clip_bound
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.quarantine import Conduct
+from cloud.training.refusals import refusal, silence
 from cloud.training.spec import RunSpec
 from shared import federation as fed
 from shared.clock import Clock
@@ -37,14 +46,19 @@ class _Round:
     number: int
     started: float
     cohort: list[str]
-    model: dict[str, NDArray[np.float32]]
-    """What every update must look like: the global weights as they were sent."""
+    gate: Gate
+    """Around the global weights as they were sent."""
 
     mean: RunningMean
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
 
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Cause] = field(default_factory=dict)
+
+    @property
+    def vetoed(self) -> int:
+        """Devices of the cohort whose owners did not allow it."""
+        return sum(cause is Cause.VETOED for cause in self.refused.values())
 
     @property
     def train_loss(self) -> float:
@@ -74,6 +88,8 @@ class RunStrategy(FedAvg):
         self._roster = roster
         self._registered = dict(registered)
         self._ledger = ledger
+        prior = {name: member.strikes for name, member in roster.members.items()}
+        self.conduct = Conduct.of(ledger.events(), limit=spec.gate.strikes, prior=prior)
         self._clock = clock
         self._round: _Round | None = None
 
@@ -84,10 +100,12 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
-        drawn = cohort(self._spec.seed, number, self._registered, self._spec.fraction)
+        out = self.conduct.quarantined(self._registered, before=number)
+        drawn = cohort(self._spec.seed, number, self._registered.keys() - set(out), self._spec.fraction)
         flat = {FLAT: flatten(self.state.weights)}
-        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean(flat))
-        self._ledger.append(RoundStarted(at=self._clock.now(), round=number, cohort=drawn))
+        gate = Gate.around(flat, self._spec.gate, bound=clip_bound(self._spec.gate, self.conduct.ways))
+        self._round = _Round(number, self._clock.monotonic(), drawn, gate, RunningMean(flat))
+        self._tell(RoundStarted(at=self._clock.now(), round=number, cohort=drawn, quarantined=out))
         weights = Carried(arrays, form(self.state.weights))
         return [self._training(device, number, weights) for device in drawn]
 
@@ -104,7 +122,7 @@ class RunStrategy(FedAvg):
             self._take(current, device, reply)
         for device in current.cohort:
             if device not in current.losses and device not in current.refused:
-                self._refuse(current, device, "no answer before the deadline")
+                self._refuse(current, silence(at=self._clock.now(), round_=current.number, device=device))
         _check_quorum(current, self._spec.min_devices)
         mean = unflatten(current.mean.mean()[FLAT], form(self.state.weights))
         weights, velocity = step(self.state.weights, mean, self.state.velocity, momentum=self._spec.server_momentum)
@@ -117,7 +135,9 @@ class RunStrategy(FedAvg):
     ) -> Iterable[Message]:
         number = self._begin + server_round
         weights = Carried(arrays, form(self.state.weights))
-        return [self._roster.ask(fed.EVALUATE, d, weights=weights, round=number) for d in sorted(self._registered)]
+        out = self.conduct.quarantined(self._registered, before=number)  # whose scores are no evidence either
+        asked = sorted(self._registered.keys() - set(out))
+        return [self._roster.ask(fed.EVALUATE, device, weights=weights, round=number) for device in asked]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add the hold-out scores up and commit the round."""
@@ -127,9 +147,11 @@ class RunStrategy(FedAvg):
             try:
                 scores[device] = read_score(content_of(reply))
             except RefusedError as error:
-                self._refuse(current, device, f"evaluation: {error}")
+                self._tell(
+                    refusal(error, at=self._clock.now(), round_=current.number, device=device, what="evaluation")
+                )
         finished = self._finished(current, dict(sorted(scores.items())))
-        self._ledger.append(finished)
+        self._tell(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
 
     def _training(self, device: str, number: int, weights: Carried) -> Message:
@@ -153,22 +175,33 @@ class RunStrategy(FedAvg):
             content = content_of(reply)
             update = read_arrays(content.get(fed.ARRAYS))
             metrics = metrics_of(content)
-            examples = check_update(
-                update, metrics.get(fed.EXAMPLES), model=current.model, registered=self._registered[device]
-            )
+            admitted = current.gate.admit(update, metrics.get(fed.EXAMPLES), registered=self._registered[device])
             loss = check_loss(metrics.get(fed.LOSS))
         except (RefusedError, ContractError) as error:
-            self._refuse(current, device, str(error))
+            self._refuse(current, refusal(error, at=self._clock.now(), round_=current.number, device=device))
             return
-        current.mean.add(update, examples)
-        current.losses[device] = (examples, loss)
-        self._ledger.append(
-            UpdateAccepted(at=self._clock.now(), round=current.number, device=device, examples=examples, loss=loss)
+        current.mean.add(admitted.update, admitted.examples)
+        current.losses[device] = (admitted.examples, loss)
+        self._tell(
+            UpdateAccepted(
+                at=self._clock.now(),
+                round=current.number,
+                device=device,
+                examples=admitted.examples,
+                loss=loss,
+                way=admitted.way,
+                clipped=admitted.clipped,
+            )
         )
 
-    def _refuse(self, current: _Round, device: str, reason: str) -> None:
-        current.refused[device] = reason
-        self._ledger.append(UpdateRefused(at=self._clock.now(), round=current.number, device=device, reason=reason))
+    def _refuse(self, current: _Round, refused: UpdateRefused) -> None:
+        current.refused[refused.device] = refused.cause
+        self._tell(refused)
+
+    def _tell(self, event: AnyEvent) -> None:
+        """Make an event durable, and learn from it."""
+        self._ledger.append(event)
+        self.conduct.take(event)
 
     def _finished(self, current: _Round, scores: dict[str, DeviceScore]) -> RoundFinished:
         examples = max(sum(score.examples for score in scores.values()), 1)
@@ -180,7 +213,8 @@ class RunStrategy(FedAvg):
             accuracy=sum(score.correct for score in scores.values()) / examples,
             devices=scores,
             accepted=len(current.losses),
-            refused=len(current.cohort) - len(current.losses),
+            refused=len(current.cohort) - len(current.losses) - current.vetoed,
+            vetoed=current.vetoed,
             digest=weights_digest(self.state.weights),
             seconds=self._clock.monotonic() - current.started,
         )

@@ -15,6 +15,7 @@ from flwr.common.constant import ErrorCode
 
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
+from edge.training.policy import Owner, VetoError
 from shared import federation as fed
 from shared.codec import pack, unpack
 from shared.errors import ContractError, HinterlandError
@@ -26,9 +27,9 @@ from shared.tasks.records import from_record, to_record
 Handler = Callable[[Message, Context], Message]
 
 
-def build_client(store: DatasetStore) -> ClientApp:
-    """Make the app over the device's own data."""
-    app = ClientApp()
+def build_client(store: DatasetStore, *, owner: Owner | None = None) -> ClientApp:
+    """Make the app over the device's own data; its `owner`, if given, is asked before any message is answered."""
+    app = ClientApp(mods=[_owner_first(owner)] if owner else [])
 
     @app.train()
     def train(message: Message, _context: Context) -> Message:
@@ -80,11 +81,23 @@ def handle(app: ClientApp, message: Message, node: int) -> Message:
     context = Context(run_id=message.metadata.run_id, node_id=node, node_config={}, state=RecordDict(), run_config={})
     try:
         return app(message, context)
+    except VetoError as error:
+        return Message(Error(code=fed.VETOED, reason=str(error)[:300]), reply_to=message)
     except HinterlandError as error:
         reason = f"{error.code}: {error}"
     except Exception as error:
         reason = f"{type(error).__name__}"  # no text: it may quote data of this device
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason[:300]), reply_to=message)
+
+
+def _owner_first(owner: Owner) -> Callable[[Message, Context, Handler], Message]:
+    """Ask the owner around every handler, also around one that is added later: none can forget it."""
+
+    def mod(message: Message, context: Context, handler: Handler) -> Message:
+        owner.check(unpack(_bytes(message, fed.INSTRUCTION), Instruction))
+        return handler(message, context)
+
+    return mod
 
 
 def moments_of(training: Examples, holdout: Examples) -> MomentsAnswer:

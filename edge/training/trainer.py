@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
 from types import FrameType
@@ -23,6 +23,7 @@ from flwr.clientapp import ClientApp
 from edge.training.client import build_client, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
+from edge.training.policy import Owner, SitePolicy
 from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
 from shared.durable import read_if_present, write_atomic
@@ -61,6 +62,9 @@ class TrainerSettings:
     data: Path
     """Directory of the device's `DatasetStore`."""
 
+    policy: SitePolicy = field(default_factory=SitePolicy)
+    """What the device's owner allows."""
+
 
 @dataclass(slots=True)
 class Unsent:
@@ -85,7 +89,7 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
 
     logging.getLogger("flwr").setLevel(logging.WARNING)
     store = DatasetStore(settings.data)
-    app, unsent = build_client(store), Unsent()
+    app, unsent = build_client(store, owner=Owner(settings.policy, clock.now)), Unsent()
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
     _warm_up(store)
     while alive():
