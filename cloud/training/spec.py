@@ -12,6 +12,7 @@ from cloud.training.gate_terms import GateTerms, check_terms
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
+from shared.tasks.compression import Compression, check_compression
 
 FILE = "spec.json"
 
@@ -43,6 +44,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     local: LocalRecipe = LocalRecipe()
     """What each client does in each round."""
+
+    local_parts: tuple[str, ...] = ()
+    """Prefixes of the tensors that stay on the devices (`shared.tasks.local_parts`), for example `head.`."""
+
+    compression: Compression = Compression()
+    """How updates travel; without loss unless it is named."""
 
     server_momentum: float = 0.5
     """0 is federated averaging; above, the global step keeps a running direction (FedAvgM, arXiv:1909.06335)."""
@@ -84,6 +91,7 @@ def check(spec: RunSpec) -> RunSpec:
     check_name(spec.run, kind="run id")
     check_name(spec.purpose, kind="purpose")
     check_terms(spec.gate)
+    check_compression(spec.compression)
     devices = [device_id(member.device) for member in spec.members]
     nodes = {member.node for member in spec.members}
     if len(set(devices)) != len(devices) or len(nodes) != len(devices):

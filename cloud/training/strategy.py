@@ -32,10 +32,11 @@ from cloud.training.ledger import Checkpoint, RunLedger
 from cloud.training.quarantine import Conduct
 from cloud.training.refusals import refusal, silence
 from cloud.training.spec import RunSpec
+from cloud.training.unpacking import Unpacking
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
-from shared.tasks.records import FLAT, flatten, read_arrays, to_record, unflatten
+from shared.tasks.records import FLAT, flatten, to_record, unflatten
 from shared.tasks.weights import form, weights_digest
 
 
@@ -83,6 +84,7 @@ class RunStrategy(FedAvg):
         """Prepare the rounds after `begin`; `registered` maps each device that takes part to its examples."""
         super().__init__()
         self.state = begin
+        self._unpacking = Unpacking(form(begin.weights), local_parts=spec.local_parts, compression=spec.compression)
         self._begin = begin.round
         self._spec = spec
         self._roster = roster
@@ -137,7 +139,10 @@ class RunStrategy(FedAvg):
         weights = Carried(arrays, form(self.state.weights))
         out = self.conduct.quarantined(self._registered, before=number)  # whose scores are no evidence either
         asked = sorted(self._registered.keys() - set(out))
-        return [self._roster.ask(fed.EVALUATE, device, weights=weights, round=number) for device in asked]
+        return [
+            self._roster.ask(fed.EVALUATE, device, weights=weights, round=number, local_parts=self._spec.local_parts)
+            for device in asked
+        ]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add the hold-out scores up and commit the round."""
@@ -165,6 +170,8 @@ class RunStrategy(FedAvg):
             epochs=local.epochs,
             batch_size=local.batch_size,
             learning_rate=local.learning_rate,
+            local_parts=self._spec.local_parts,
+            compression=self._spec.compression,
         )
 
     def _take(self, current: _Round, device: str, reply: Message) -> None:
@@ -173,7 +180,7 @@ class RunStrategy(FedAvg):
             return
         try:
             content = content_of(reply)
-            update = read_arrays(content.get(fed.ARRAYS))
+            update = self._unpacking.read(content, current.gate.model)
             metrics = metrics_of(content)
             admitted = current.gate.admit(update, metrics.get(fed.EXAMPLES), registered=self._registered[device])
             loss = check_loss(metrics.get(fed.LOSS))

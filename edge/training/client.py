@@ -15,6 +15,8 @@ from flwr.common.constant import ErrorCode
 
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
+from edge.training.kept import KeptStore
+from edge.training.personal import answer, line_of, with_own
 from edge.training.policy import Owner, VetoError
 from shared import federation as fed
 from shared.codec import pack, unpack
@@ -22,7 +24,7 @@ from shared.errors import ContractError, HinterlandError
 from shared.federation import Instruction, MomentsAnswer, RangesAnswer
 from shared.task import Examples, Recipe
 from shared.tasks import adapter
-from shared.tasks.records import from_record, to_record
+from shared.tasks.records import from_record
 
 Handler = Callable[[Message, Context], Message]
 
@@ -31,22 +33,24 @@ def build_client(store: DatasetStore, *, owner: Owner | None = None) -> ClientAp
     """Make the app over the device's own data; its `owner`, if given, is asked before any message is answered."""
     app = ClientApp(mods=[_owner_first(owner)] if owner else [])
 
+    kept = KeptStore(store.directory)
+
     @app.train()
     def train(message: Message, _context: Context) -> Message:
         wanted, (training, _) = _read(message, store)
         recipe = Recipe(
             epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
         )
-        trained = adapter(wanted.task).train(
-            from_record(message.content.get(fed.ARRAYS), wanted.form), training, recipe
-        )
-        metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
-        return Message(RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}), reply_to=message)
+        weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
+        begun = kept.before(line_of(wanted), run=wanted.run, round_=wanted.round)
+        trained = adapter(wanted.task).train(with_own(weights, begun.local, wanted), training, recipe)
+        return Message(answer(kept, wanted, begun=begun, weights=weights, trained=trained), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, _context: Context) -> Message:
         wanted, (_, holdout) = _read(message, store)
-        score = adapter(wanted.task).evaluate(from_record(message.content.get(fed.ARRAYS), wanted.form), holdout)
+        weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
+        score = adapter(wanted.task).evaluate(with_own(weights, kept.latest(line_of(wanted)), wanted), holdout)
         metrics = MetricRecord({fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum})
         return Message(RecordDict({fed.METRICS: metrics}), reply_to=message)
 
