@@ -62,7 +62,8 @@ def test_local_heads_serve_devices_that_contradict_each_other(stores, tmp_path):
     assert apart.rounds[-1].accuracy > together.rounds[-1].accuracy + 0.3
     ledger = RunLedger(tmp_path / "b")
     first, last = (ledger.read_checkpoint(number).weights for number in (0, 10))
-    assert np.array_equal(first["head.weight"], last["head.weight"])  # the server learnt nothing about any head
+    # the server learnt nothing about any head; the mean of equal values is one within fixed-point rounding
+    assert np.abs(first["head.weight"] - last["head.weight"]).max() < 1e-8
     assert not np.array_equal(first["conv3.weight"], last["conv3.weight"])
     heads = [KeptStore(store.directory).latest(TASK.name)["head.weight"] for store in own]
     assert not np.array_equal(heads[0], heads[1])
