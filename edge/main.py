@@ -103,6 +103,7 @@ def _train(settings: conf.Settings) -> None:
             ca=identity.authority_file,
             key=identity.key_file,
             data=settings.data,
+            metered=settings.link.metered,
             policy=SitePolicy(
                 tasks=tuple(owner.tasks),
                 models=tuple(owner.models),

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from shared.federation import Condition
+
 
 class Phase(StrEnum):
     """Where a run is."""
@@ -69,6 +71,8 @@ class StatisticsTaken(Event, tag="statistics-taken", frozen=True, kw_only=True):
 
     holdout: dict[str, int]
     digest: str
+    conditions: dict[str, Condition] = {}
+    """What devices said of themselves, for the draw of round 1."""
 
 
 class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
@@ -76,6 +80,15 @@ class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
 
     round: int
     cohort: list[str]
+    wanted: int = 0
+    """How many of the cohort the round is after; 0 for all."""
+
+    excluded: dict[str, str] = {}
+    """Device that could not be drawn → why."""
+
+    deadline_s: float = 0.0
+    """Seconds after which the round closes; 0 in ledgers that do not say."""
+
     quarantined: list[str] = []
     """Devices that were left out for their strikes."""
 
@@ -108,6 +121,13 @@ class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
     """What it found there."""
 
 
+class UpdateLate(Event, tag="update-late", frozen=True, kw_only=True):
+    """The round closed without this device, which did nothing wrong."""
+
+    round: int
+    device: str
+
+
 class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
     """The commit point of a round: its checkpoint is durable and has `digest`."""
 
@@ -124,6 +144,13 @@ class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
 
     digest: str
     seconds: float
+    late: int = 0
+    contributors: dict[str, int] = {}
+    """Device whose update is part of the sum → its examples: with the digest, what the commit stands for."""
+
+    conditions: dict[str, Condition] = {}
+    """What devices said of themselves, for the draw of the next round."""
+
     vetoed: int = 0
     """Of the cohort, whose owners did not allow it."""
 
@@ -159,6 +186,7 @@ AnyEvent = (
     | RoundStarted
     | UpdateAccepted
     | UpdateRefused
+    | UpdateLate
     | RoundFinished
     | QueryRefused
     | RunFailed

@@ -18,9 +18,9 @@ import numpy as np
 from flwr.app import MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from cloud.training.aggregate import LARGEST
 from cloud.training.events import DeviceScore
 from cloud.training.gate_terms import GateTerms
+from cloud.training.updates import LARGEST
 from shared import federation as fed
 from shared.errors import RefusedError
 

@@ -24,7 +24,7 @@ from cloud.models.onnx_file import infer_shapes, load
 from cloud.models.optimise import calibration_graph, quantise
 from cloud.models.variants import FLOAT, INT8
 from cloud.training.asking import Roster
-from cloud.training.channel import Channel, naming_errors
+from cloud.training.channel import PATIENCE_S, Channel, naming_errors
 from cloud.training.control import FlowerControl, SuperLinkAddress
 from cloud.training.events import (
     AttemptStarted,
@@ -43,7 +43,7 @@ from cloud.training.spec import RunSpec, read_spec
 from cloud.training.strategy import RunStrategy
 from shared.clock import Clock, SystemClock
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
-from shared.federation import FileTally
+from shared.federation import Condition, FileTally
 from shared.ids import sha256
 from shared.task import TaskAdapter, Weights
 from shared.tasks import adapter as find_adapter
@@ -51,6 +51,9 @@ from shared.tasks.records import to_record
 from shared.tasks.weights import pack_weights, unpack_weights, weights_digest
 
 LOCK = "job.lock"
+
+AWAY_POLL_S = 0.5
+"""Between two tries to open a run at a SuperLink that is away."""
 
 
 def run_job(directory: Path, superlink: SuperLinkAddress, *, clock: Clock | None = None) -> RunResult:
@@ -75,7 +78,7 @@ def run_job(directory: Path, superlink: SuperLinkAddress, *, clock: Clock | None
 
 
 def _attempt(spec: RunSpec, ledger: RunLedger, superlink: SuperLinkAddress, clock: Clock) -> RunResult:
-    _open_channel(ledger, superlink)
+    _open_channel(ledger, superlink, clock)
     with naming_errors(), Channel(superlink) as channel:
         committed = ledger.last_committed()
         first = committed[0].round + 1 if committed else 1
@@ -97,16 +100,27 @@ def _failure(error: Exception, *, at: float) -> RunFailed:
     return RunFailed(at=at, reason=str(error), hint=error.hint, retry=isinstance(error, TransportError))
 
 
-def _open_channel(ledger: RunLedger, superlink: SuperLinkAddress) -> None:
-    """Close what an attempt before left open, so that no node works for it any more, and open a new run."""
-    control = FlowerControl(superlink)
-    try:
-        for event in ledger.events():
-            if isinstance(event, AttemptStarted):
-                control.stop_run(event.flower_run)
-        control.start_run()
-    finally:
-        control.close()
+def _open_channel(ledger: RunLedger, superlink: SuperLinkAddress, clock: Clock) -> None:
+    """Close what an attempt before left open, so that no node works for it any more, and open a new run.
+
+    A SuperLink that is away is waited for: giving up would cost the run one of its attempts.
+    """
+    deadline = clock.monotonic() + PATIENCE_S
+    while True:
+        control = FlowerControl(superlink)
+        try:
+            for event in ledger.events():
+                if isinstance(event, AttemptStarted):
+                    control.stop_run(event.flower_run)
+            control.start_run()
+        except TransportError:
+            if clock.monotonic() > deadline:
+                raise
+            time.sleep(AWAY_POLL_S)
+        else:
+            return
+        finally:
+            control.close()
 
 
 class _Conductor:
@@ -166,6 +180,7 @@ class _Conductor:
                 registered=registered,
                 holdout={device: answer.holdout for device, answer in answers.items()},
                 digest=weights_digest(weights),
+                conditions={device: answer.condition or Condition() for device, answer in answers.items()},
             )
         )
         return begin, registered

@@ -12,38 +12,55 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from msgspec import structs
 
+from edge.facts.port import Facts
+from edge.training.controls import ControlStore
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
 from edge.training.kept import KeptStore
+from edge.training.learning import learn
 from edge.training.personal import answer, line_of, with_own
 from edge.training.policy import Owner, VetoError
 from shared import federation as fed
+from shared.clock import Clock, SystemClock
 from shared.codec import pack, unpack
 from shared.errors import ContractError, HinterlandError
-from shared.federation import Instruction, MomentsAnswer, RangesAnswer
-from shared.task import Examples, Recipe
+from shared.federation import Condition, Instruction, MomentsAnswer, RangesAnswer
+from shared.task import Examples
 from shared.tasks import adapter
 from shared.tasks.records import from_record
 
 Handler = Callable[[Message, Context], Message]
 
 
-def build_client(store: DatasetStore, *, owner: Owner | None = None) -> ClientApp:
-    """Make the app over the device's own data; its `owner`, if given, is asked before any message is answered."""
+def build_client(
+    store: DatasetStore,
+    *,
+    condition: Callable[[], Condition] = Condition,
+    clock: Clock | None = None,
+    owner: Owner | None = None,
+) -> ClientApp:
+    """Make the app over the device's own data.
+
+    Args:
+        store: what it learns from.
+        condition: says how the device is.
+        clock: tells when a budget is spent.
+        owner: asked before any message is answered, where there is one.
+    """
     app = ClientApp(mods=[_owner_first(owner)] if owner else [])
+    clock, controls = clock or SystemClock(), ControlStore(store.directory)
 
     kept = KeptStore(store.directory)
 
     @app.train()
     def train(message: Message, _context: Context) -> Message:
         wanted, (training, _) = _read(message, store)
-        recipe = Recipe(
-            epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
-        )
         weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
         begun = kept.before(line_of(wanted), run=wanted.run, round_=wanted.round)
-        trained = adapter(wanted.task).train(with_own(weights, begun.local, wanted), training, recipe)
+        own = with_own(weights, begun.local, wanted)
+        trained = learn(message, wanted, training, start=own, task=adapter(wanted.task), controls=controls, clock=clock)
         return Message(answer(kept, wanted, begun=begun, weights=weights, trained=trained), reply_to=message)
 
     @app.evaluate()
@@ -52,12 +69,13 @@ def build_client(store: DatasetStore, *, owner: Owner | None = None) -> ClientAp
         weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
         score = adapter(wanted.task).evaluate(with_own(weights, kept.latest(line_of(wanted)), wanted), holdout)
         metrics = MetricRecord({fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum})
-        return Message(RecordDict({fed.METRICS: metrics}), reply_to=message)
+        said = ConfigRecord({fed.CONDITION: pack(condition())})
+        return Message(RecordDict({fed.METRICS: metrics, fed.CONFIG: said}), reply_to=message)
 
     @app.query("moments")
     def moments(message: Message, _context: Context) -> Message:
         _, (training, holdout) = _read(message, store)
-        return _answer(message, pack(moments_of(training, holdout)))
+        return _answer(message, pack(structs.replace(moments_of(training, holdout), condition=condition())))
 
     @app.query("calibrate")
     def calibrate(message: Message, _context: Context) -> Message:
@@ -92,6 +110,12 @@ def handle(app: ClientApp, message: Message, node: int) -> Message:
     except Exception as error:
         reason = f"{type(error).__name__}"  # no text: it may quote data of this device
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason[:300]), reply_to=message)
+
+
+def condition_of(facts: Facts, *, metered: bool = False) -> Condition:
+    """What the machine says of itself now."""
+    power = facts.power()
+    return Condition(on_battery=power.on_battery, charge=power.charge, heat_c=facts.hottest_c(), metered=metered)
 
 
 def _owner_first(owner: Owner) -> Callable[[Message, Context, Handler], Message]:
