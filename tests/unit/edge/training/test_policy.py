@@ -77,6 +77,8 @@ class Untouched:
 
     """A data store that must not be opened."""
 
+    directory = Path("nowhere")
+
     def training(self, *_args, **_named):
         raise AssertionError("the data were opened")
 
