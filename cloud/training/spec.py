@@ -21,6 +21,7 @@ from cloud.training.staleness import Buffer, check_buffer
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
+from shared.tasks.compression import Compression, Kind, check_compression
 
 FILE = "spec.json"
 
@@ -52,6 +53,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     local: LocalRecipe = LocalRecipe()
     """What each client does in each round."""
+
+    local_parts: tuple[str, ...] = ()
+    """Prefixes of the tensors that stay on the devices (`shared.tasks.local_parts`), for example `head.`."""
+
+    compression: Compression = Compression()
+    """How updates travel; without loss unless it is named."""
 
     rule: Rule = Mean()
     """How the updates of a round become one."""
@@ -108,6 +115,7 @@ def check(spec: RunSpec) -> RunSpec:
     check_name(spec.run, kind="run id")
     check_name(spec.purpose, kind="purpose")
     check_terms(spec.gate)
+    check_compression(spec.compression)
     devices = [device_id(member.device) for member in spec.members]
     nodes = {member.node for member in spec.members}
     if len(set(devices)) != len(devices) or len(nodes) != len(devices):
@@ -132,6 +140,11 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(
             f"run {spec.run} mixes algorithms that exclude each other",
             hint="SCAFFOLD goes with neither a proximal term nor a time budget, and µ is not negative.",
+        )
+    if spec.local.scaffold and (spec.local_parts or spec.compression.kind is not Kind.NONE):
+        raise ContractError(
+            f"run {spec.run} mixes algorithms that exclude each other",
+            hint="SCAFFOLD goes with whole, uncompressed updates only: its control variates are read off them.",
         )
     check_rule(spec.rule)
     check_strategy(spec.strategy)

@@ -18,8 +18,10 @@ from edge.facts.port import Facts
 from edge.training.controls import ControlStore
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
+from edge.training.kept import KeptStore
 from edge.training.learning import learn
 from edge.training.memory import Memory
+from edge.training.personal import answer, line_of, with_own
 from edge.training.policy import Owner, VetoError
 from edge.training.secagg import Sessions, prepare
 from shared import federation as fed
@@ -30,7 +32,7 @@ from shared.federation import Condition, Instruction, MomentsAnswer, RangesAnswe
 from shared.secagg import STAGE, Masked, Setup, ShareKeys, Stage
 from shared.task import Examples, Trained
 from shared.tasks import adapter
-from shared.tasks.records import FLAT, from_record, to_record
+from shared.tasks.records import FLAT, from_record
 
 Handler = Callable[[Message, Context], Message]
 
@@ -54,20 +56,27 @@ def build_client(
     app = ClientApp(mods=[*([_owner_first(owner)] if owner else []), Memory().mod])
     clock, controls = clock or SystemClock(), ControlStore(store.directory)
 
-    def learnt(message: Message) -> Trained:
-        wanted, (training, _) = _read(message, store)
-        return learn(message, wanted, training, task=adapter(wanted.task), controls=controls, clock=clock)
+    kept = KeptStore(store.directory)
 
     @app.train()
     def train(message: Message, _context: Context) -> Message:
-        trained = learnt(message)
-        metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
-        return Message(RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}), reply_to=message)
+        wanted, (training, _) = _read(message, store)
+        weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
+        begun = kept.before(line_of(wanted), run=wanted.run, round_=wanted.round)
+        own = with_own(weights, begun.local, wanted)
+        trained = learn(message, wanted, training, start=own, task=adapter(wanted.task), controls=controls, clock=clock)
+        return Message(answer(kept, wanted, begun=begun, weights=weights, trained=trained), reply_to=message)
+
+    def learnt(message: Message) -> Trained:
+        wanted, (training, _) = _read(message, store)
+        start = from_record(message.content.get(fed.ARRAYS), wanted.form)
+        return learn(message, wanted, training, start=start, task=adapter(wanted.task), controls=controls, clock=clock)
 
     @app.evaluate()
     def evaluate(message: Message, _context: Context) -> Message:
         wanted, (_, holdout) = _read(message, store)
-        score = adapter(wanted.task).evaluate(from_record(message.content.get(fed.ARRAYS), wanted.form), holdout)
+        weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
+        score = adapter(wanted.task).evaluate(with_own(weights, kept.latest(line_of(wanted)), wanted), holdout)
         metrics = MetricRecord({fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum})
         said = ConfigRecord({fed.CONDITION: pack(condition())})
         return Message(RecordDict({fed.METRICS: metrics, fed.CONFIG: said}), reply_to=message)

@@ -40,6 +40,24 @@ class Kind(StrEnum):
     """The values of the greatest magnitude, exactly, with their places."""
 
 
+class Compression(msgspec.Struct, frozen=True, kw_only=True):
+    """How the updates of a run are compressed."""
+
+    kind: Kind = Kind.NONE
+    share: float = 0.05
+    """Of the values that `TOP_K` sends, above 0 to 1; at least one is sent."""
+
+
+def check_compression(compression: Compression) -> None:
+    """Refuse what cannot be.
+
+    Raises:
+        ContractError: the share is out of range.
+    """
+    if not 0.0 < compression.share <= 1.0:
+        raise ContractError(f"top-k sends a share of the values above 0, at most 1, not {compression.share}")
+
+
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
     """A compressed vector on the wire; arrays are little-endian bytes."""
 
@@ -55,47 +73,53 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
     """int8 (`INT8`) or float32 (`TOP_K`)."""
 
 
-def compress(change: Vector, residual: Vector, *, kind: Kind, share: float, seed: int) -> tuple[bytes, Vector]:
+def compress(change: Vector, residual: Vector, *, compression: Compression, seed: int) -> tuple[bytes, Vector]:
     """Return the packed update and what it lost: the residual of the next round.
 
     Args:
         change: trained minus global weights, [n], finite.
         residual: what earlier rounds lost, [n].
-        kind: how.
-        share: of the values that `TOP_K` sends, above 0 to 1; at least one is sent.
+        compression: how; not `NONE`.
         seed: decides the rounding of `INT8`: the device's local seed of the round.
 
     Raises:
-        ContractError: the two vectors do not fit, or `share` is none.
+        ContractError: the two vectors do not fit, or the compression is none.
     """
-    if change.shape != residual.shape or change.ndim != 1 or not 0.0 < share <= 1.0:
-        raise ContractError(f"a change of {change.shape} and a residual of {residual.shape}, {share} of it")
+    check_compression(compression)
+    if change.shape != residual.shape or change.ndim != 1 or compression.kind is Kind.NONE:
+        raise ContractError(f"a change of {change.shape}, a residual of {residual.shape}, {compression.kind}")
     wanted = (change + residual).astype("<f4")
-    packed = _quantised(wanted, seed) if kind is Kind.INT8 else _greatest(wanted, share if kind is Kind.TOP_K else 1.0)
+    packed = (
+        _quantised(wanted, seed) if compression.kind is Kind.INT8 else _greatest(wanted, _count(compression, wanted))
+    )
     return pack(packed), wanted - _values(packed)
 
 
-def decompress(data: bytes, *, length: int) -> Vector:
+def decompress(data: bytes, *, compression: Compression, length: int) -> Vector:
     """Return the change, [length]; its values are as untrusted as any update's and go through the gate.
 
     Raises:
-        ContractError: these are no compressed vector of that length; nothing larger was allocated.
+        ContractError: these are no vector of that length, compressed so; nothing larger was allocated.
     """
     packed = unpack(data, Packed)
-    if packed.length != length or not 0 <= length < MOST_VALUES:
-        raise ContractError(f"an update of {packed.length} values, the model has {length}")
+    if packed.kind is not compression.kind or packed.length != length or not 0 <= length < MOST_VALUES:
+        raise ContractError(f"an update of {packed.length} values by {packed.kind}, not {length}")
     if packed.kind is Kind.INT8:
         if len(packed.values) != length or len(packed.scales) != 4 * -(-length // BLOCK) or packed.places:
             raise ContractError("an 8-bit update has other sizes than it says")
     elif packed.kind is Kind.TOP_K:
-        places = np.frombuffer(packed.places, dtype="<u4") if len(packed.places) % 4 == 0 else np.zeros(0)
         if len(packed.places) % 4 or len(packed.places) != len(packed.values) or packed.scales:
             raise ContractError("a top-k update has other sizes than it says")
+        places = np.frombuffer(packed.places, dtype="<u4")
         if len(places) and (int(places[-1]) >= length or not (places[1:] > places[:-1]).all()):
             raise ContractError("a top-k update names places outside the model, or one twice")
     else:
-        raise ContractError("a compressed update says that it is not compressed")
+        raise ContractError("this run's updates are not compressed")
     return _values(packed)
+
+
+def _count(compression: Compression, wanted: Vector) -> int:
+    return min(len(wanted), max(1, round(compression.share * len(wanted))))
 
 
 def _quantised(wanted: Vector, seed: int) -> Packed:
@@ -109,8 +133,7 @@ def _quantised(wanted: Vector, seed: int) -> Packed:
     return Packed(kind=Kind.INT8, length=len(wanted), scales=scales.tobytes(), values=values.tobytes())
 
 
-def _greatest(wanted: Vector, share: float) -> Packed:
-    count = min(len(wanted), max(1, round(share * len(wanted))))
+def _greatest(wanted: Vector, count: int) -> Packed:
     order = np.lexsort((np.arange(len(wanted)), -np.abs(wanted)))  # of equal values, the first: no platform decides
     places = np.sort(order[:count]).astype("<u4")
     return Packed(

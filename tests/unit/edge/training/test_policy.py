@@ -73,6 +73,8 @@ def test_one_more_rule_never_allows_more(models, purposes, model, purpose):
 
 
 class Untouched:
+    directory = Path("/nowhere")
+
     """A data store that must not be opened."""
 
     directory = Path("nowhere")
