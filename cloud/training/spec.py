@@ -131,6 +131,12 @@ def check(spec: RunSpec) -> RunSpec:
         exclude_robust(spec.privacy, "" if isinstance(spec.rule, Mean) else type(spec.rule).__name__)
         if spec.local.scaffold:
             raise ContractError(f"run {spec.run}: SCAFFOLD has a second vector of each device, which no mask hides")
+        if spec.local_parts or spec.buffer.size or spec.compression.kind is not Kind.NONE:
+            raise ContractError(
+                f"run {spec.run} mixes private mode with what needs single updates",
+                hint="Masked sums are of whole, uncompressed updates of one round: leave out `local_parts`, `buffer`"
+                " and `compression`.",
+            )
     check_selection(spec.selection)
     check_pace(spec.pace)
     check_buffer(spec.buffer, members=len(devices))
