@@ -35,6 +35,8 @@ Examples:
 
   hinterland simulate --scenario poison --seed 7
 
+  hinterland simulate --scenario private --seed 7
+
   hinterland simulate --scenario durable --seed 7
 """
 
@@ -48,6 +50,7 @@ class Scenario(StrEnum):
     ATTACKS = "attacks"
     ROLLOUT = "rollout"
     POISON = "poison"
+    PRIVATE = "private"
     DURABLE = "durable"
 
 
@@ -84,6 +87,9 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     The poison: seven poisoned updates from every fifth client against every rule that combines updates, in this
     process. Ends with status 0 only if none cost more than two points of accuracy and the gate named every liar.
 
+    The private: secure aggregation with devices that drop out, noise, and a budget that ends a run. Everything in
+    this process, with the devices' real code. Ends with status 0 only if everything was observed.
+
     Durable: one federated run left alone, then the same one while coordinator, SuperLink, job, broker, agents and
     trainers are killed forty times. Ends with status 0 only if both ended with the same model, bit for bit.
 
@@ -103,7 +109,12 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
             data = prepare(state, console=console)
             if setup_only:
                 return
-            tales = {Scenario.ROLLOUT: _rollout, Scenario.DURABLE: _durable, Scenario.POISON: _poison}
+            tales = {
+                Scenario.ROLLOUT: _rollout,
+                Scenario.DURABLE: _durable,
+                Scenario.POISON: _poison,
+                Scenario.PRIVATE: _private,
+            }
             passed, document = tales.get(scenario, _loop)(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
@@ -155,6 +166,12 @@ def _poison(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
     from simulations.scenarios.poison.play import play
 
     return play(data, seed=seed, **place._asdict()).held, place.report / "poison.json"
+
+
+def _private(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.private.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "private.json"
 
 
 def _durable(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:

@@ -14,8 +14,10 @@ from cloud.models.line import LocalRecipe
 from cloud.training.gate_terms import GateTerms, check_terms
 from cloud.training.optimisers import Momentum, Strategy, check_strategy
 from cloud.training.pace import Pace, check_pace
+from cloud.training.private.terms import Private, check_private, exclude_robust
 from cloud.training.rules import Mean, Rule, check_rule, least
 from cloud.training.selection import Selection, check_selection
+from cloud.training.staleness import Buffer, check_buffer
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
@@ -69,11 +71,17 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = Pace()
     """How long rounds wait. By default the result stays a function of the spec and the data alone."""
 
+    buffer: Buffer = Buffer()
+    """Asynchronous training; by default rounds are synchronous."""
+
     gather_timeout_s: float = 30.0
     """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
 
     start: str = ""
     """Path of a weights file (`.npz`) to go on from; empty starts afresh with federated input statistics."""
+
+    privacy: Private | None = None
+    """Secure aggregation and differential privacy; None lets the coordinator see each update."""
 
     champion: str = ""
     """Path of the serving release's float file, which the challenger is compared with; empty for none."""
@@ -110,8 +118,16 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(f"run {spec.run} has a fraction or round count out of range")
     if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
+    if spec.privacy is not None:
+        check_private(spec.privacy, devices=len(devices))
+        exclude_robust(spec.privacy, "" if isinstance(spec.rule, Mean) else type(spec.rule).__name__)
+        if spec.local.scaffold:
+            raise ContractError(f"run {spec.run}: SCAFFOLD has a second vector of each device, which no mask hides")
     check_selection(spec.selection)
     check_pace(spec.pace)
+    check_buffer(spec.buffer, members=len(devices))
+    if spec.buffer.size and spec.local.scaffold:
+        raise ContractError("SCAFFOLD needs synchronous rounds", hint="Leave out `buffer` or `scaffold`.")
     if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
         raise ContractError(
             f"run {spec.run} mixes algorithms that exclude each other",

@@ -43,7 +43,7 @@ from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.federation import Condition
-from shared.tasks.records import FLAT, flat_record, flatten, read_arrays, to_record, view
+from shared.tasks.records import FLAT, flat_record, flatten, read_arrays, view
 from shared.tasks.weights import form, weights_digest
 
 
@@ -137,7 +137,7 @@ class RunStrategy(FedAvg):
         weights = Carried(arrays, form(self.state.weights))
         messages = [self._training(device, number, weights) for device in drawn]
         if self._spec.local.scaffold:
-            control = to_record({FLAT: control_in(self.state.state, self._flat.size)})
+            control = flat_record(control_in(self.state.state, self._flat.size))
             for message in messages:
                 message.content[fed.CONTROL] = control
         return messages
@@ -154,6 +154,7 @@ class RunStrategy(FedAvg):
         with current.updates:
             for device, reply in self._roster.answers(replies):
                 self._take(current, device, reply)
+                del reply  # before the next one is fetched
                 current.window.accepted = len(current.losses)
                 if current.window.is_closed(now=self._clock.monotonic()):
                     break
@@ -206,7 +207,6 @@ class RunStrategy(FedAvg):
             proximal=local.proximal,
             controlled=local.scaffold,
             budget_s=self._spec.pace.budget_s,
-            run=self._spec.run,
         )
 
     def _close(self, current: _Round) -> None:

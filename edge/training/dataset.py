@@ -128,7 +128,7 @@ class DatasetStore:
 
     def tasks(self) -> list[str]:
         """Names of the tasks that have a base split here, sorted."""
-        return sorted(path.parent.name for path in self._directory.glob("*/train.npz"))
+        return sorted(path.parent.name for path in self.directory.glob("*/train.npz"))
 
     def close(self) -> None:
         """Close the store."""

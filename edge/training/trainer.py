@@ -24,7 +24,6 @@ from edge.facts.linux import LinuxFacts
 from edge.training.client import build_client, condition_of, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
-from edge.training.memory import Memory
 from edge.training.policy import Owner, SitePolicy
 from shared import federation as fed
 from shared.backoff import Backoff
@@ -84,7 +83,6 @@ class Unsent:
 
     message: Message | None = None
     seconds: float = 0.0
-    memory: Memory = field(default_factory=Memory)
 
     def begin(self, head: bytes) -> None:
         """A message was taken on; a few hundred bytes, since the question can be asked again."""
@@ -147,7 +145,7 @@ def serve_once(connection: FleetConnection, app: ClientApp, unsent: Unsent, *, c
         if message is None:
             return False
         begun = clock.monotonic()
-        unsent.message = unsent.memory.answer(message, lambda: handle(app, message, connection.node))
+        unsent.message = handle(app, message, connection.node)
         unsent.seconds = clock.monotonic() - begun
     try:
         connection.reply(unsent.message, seconds=unsent.seconds)
