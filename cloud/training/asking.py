@@ -71,7 +71,7 @@ class Roster:
         """Build one message; `instruction` fills the fields of `Instruction`."""
         member = self.members[device]
         shapes = weights.form if weights else {}
-        packed = pack(Instruction(**self._about, labels=member.labels, form=shapes, **instruction))
+        packed = pack(Instruction(labels=member.labels, form=shapes, **(self._about | instruction)))
         config = ConfigRecord({fed.INSTRUCTION: packed, fed.NONCE: secrets.token_bytes(16), **(fields or {})})
         content = RecordDict({fed.CONFIG: config})
         if weights is not None:
