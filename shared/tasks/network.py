@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,13 +55,34 @@ class NetworkTask:
         loss = _descend(module, data, recipe)
         return Trained(weights=_arrays(module), examples=len(data), loss=loss)
 
+    def train_many(
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        clients: Sequence[tuple[Examples, Recipe]],
+        *,
+        workers: int = 1,
+    ) -> Iterator[tuple[int, Trained]]:
+        """Train many clients from the same weights at once (`shared.task_many`)."""
+        from shared.tasks.network_many import NotStackableError, train_stacked
+
+        try:
+            yield from train_stacked(self._load(weights, seed=0), clients, workers=workers)
+        except NotStackableError:
+            for position, (data, recipe) in enumerate(clients):
+                yield position, self.train(weights, data, recipe)
+
+    def evaluate_many(self, weights: Mapping[str, NDArray[np.float32]], parts: Sequence[Examples]) -> list[Score]:
+        """Score the same weights on the data of many clients at once."""
+        if not parts:
+            return []
+        x = np.concatenate([part.x for part in parts])
+        y = np.concatenate([part.y for part in parts])
+        logits = self.logits(weights, x).astype(np.float64)
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        return [_score(*pair) for pair in zip(np.split(logits, ends), np.split(y, ends), strict=True)]
+
     def evaluate(self, weights: Mapping[str, NDArray[np.float32]], data: Examples) -> Score:
-        logits = self.logits(weights, data.x).astype(np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(data)), data.y]
-        return Score(
-            correct=int((logits.argmax(axis=1) == data.y).sum()), examples=len(data), loss_sum=float(losses.sum())
-        )
+        return _score(self.logits(weights, data.x).astype(np.float64), data.y)
 
     def logits(self, weights: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -122,6 +143,12 @@ def statistics(moments: Moments) -> tuple[NDArray[np.float64], NDArray[np.float6
     variance = np.maximum(moments.square / count - mean**2, 0.0)
     deviation = np.sqrt(variance)
     return mean, np.where(deviation < 1e-6, 1.0, deviation)
+
+
+def _score(logits: NDArray[np.float64], y: NDArray[np.int64]) -> Score:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
+    return Score(correct=int((logits.argmax(axis=1) == y).sum()), examples=len(y), loss_sum=float(losses.sum()))
 
 
 def _per_channel(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
