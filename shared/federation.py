@@ -25,6 +25,9 @@ NONCE = "nonce"
 GRAPH = "graph"
 """Field that carries the calibration graph, ONNX bytes."""
 
+LOST = "lost: the device was ended before it could answer"
+"""Reason of an error reply by a device that was started again and finds that it owes an answer."""
+
 CANDIDATE = "candidate:"
 """Prefix of the fields that carry candidate files, ONNX bytes; the file's name follows."""
 
@@ -33,6 +36,12 @@ BASELINE = "baseline"
 
 EXAMPLES = "num-examples"
 """The metric that Flower's strategies weight client updates by."""
+
+CONTROL = "control"
+"""Record with the server's control variate (SCAFFOLD)."""
+
+CONDITION = "condition"
+"""Field of an evaluation's config record that holds a packed `Condition`."""
 
 LOSS = "loss"
 LOSS_SUM = "loss-sum"
@@ -44,6 +53,24 @@ MOMENTS = "query.moments"
 CALIBRATE = "query.calibrate"
 JUDGE = "query.judge"
 """Message types, as `flwr.clientapp.ClientApp` routes them."""
+
+
+VETOED = 451
+"""Code of the error by which a device answers what its owner does not allow; Flower's own codes are below 100."""
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a device is at the moment, as far as it says."""
+
+    on_battery: bool = False
+    charge: float | None = None
+    """Percent of what its batteries hold when full."""
+
+    heat_c: float | None = None
+    """Its hottest sensor, °C."""
+
+    metered: bool = False
+    """Its link costs by the byte."""
 
 
 class Instruction(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +88,23 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 1
     batch_size: int = 16
     learning_rate: float = 0.0
+    run: str = ""
+    """Id of the run; what a device keeps between rounds belongs to it alone."""
+
+    proximal: float = 0.0
+    """FedProx's µ: how strongly training is held at the global weights."""
+
+    controlled: bool = False
+    """SCAFFOLD: the server's control variate comes along, and the device keeps one of its own."""
+
+    budget_s: float = 0.0
+    """Seconds of training after which the device stops between two batches; 0 for no limit."""
+
+    model: str = ""
+    """Name of the model line."""
+
+    purpose: str = ""
+    """What the run is for. It, the run and the model are the server's word, by which the device's owner may refuse."""
 
 
 class MomentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +119,7 @@ class MomentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     total: list[float]
     square: list[float]
+    condition: Condition | None = None
 
 
 class RangesAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ Examples:
   hinterland simulate --scenario rollout --seed 7
 
   hinterland simulate --scenario rollout --devices 10000 --json
+
+  hinterland simulate --scenario durable --seed 7
 """
 
 app = typer.Typer(add_completion=False, help="Run the whole system on this machine.")
@@ -43,6 +45,7 @@ class Scenario(StrEnum):
     LOOP = "loop"
     ATTACKS = "attacks"
     ROLLOUT = "rollout"
+    DURABLE = "durable"
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)
@@ -75,6 +78,9 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     The rollout: forty agents, two good releases, and five that must not get beyond their canaries. With --devices,
     as many virtual ones, of which some fail in the third wave. Ends with status 0 only if everything was observed.
 
+    Durable: one federated run left alone, then the same one while coordinator, SuperLink, job, broker, agents and
+    trainers are killed forty times. Ends with status 0 only if both ended with the same model, bit for bit.
+
     Ctrl-C stops every process.
     """
     console = Console(stderr=as_json and file is None)
@@ -91,7 +97,8 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
             data = prepare(state, console=console)
             if setup_only:
                 return
-            passed, document = (_rollout if scenario is Scenario.ROLLOUT else _loop)(place, data, seed=seed)
+            tell = {Scenario.ROLLOUT: _rollout, Scenario.DURABLE: _durable}.get(scenario, _loop)
+            passed, document = tell(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
         raise typer.Exit(130) from None
@@ -136,6 +143,12 @@ def _rollout(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
     from simulations.scenarios.rollout.play import play
 
     return play(data, seed=seed, **place._asdict()).held, place.report / "rollout.json"
+
+
+def _durable(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.durable.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "durable.json"
 
 
 def _crowd(place: Place, *, seed: int, devices: int) -> tuple[bool, Path]:

@@ -17,9 +17,10 @@ from flwr.serverapp import Grid
 
 from cloud.models.gates import Scores, Tally
 from cloud.training.asking import Roster, carry, read_answer
-from cloud.training.events import Phase, QueryRefused
+from cloud.training.events import Cause, Phase, QueryRefused
 from cloud.training.gate import MOST_HELD_OUT
 from cloud.training.ledger import RunLedger
+from cloud.training.refusals import SILENT, cause_of
 from cloud.training.spec import RunSpec
 from shared import federation as fed
 from shared.calibration import Range, check_ranges, merge_ranges
@@ -56,18 +57,21 @@ class Asking:
             TransportError: fewer than the spec's least number of devices gave one.
         """
         good: dict[str, A] = {}
-        reasons = dict.fromkeys(messages, "no answer before the deadline")
+        reasons = dict.fromkeys(messages, (SILENT, Cause.SILENT))
         replies = self.grid.send_and_receive(messages.values(), timeout=self.spec.round_timeout_s)
         for device, reply in self.roster.answers(replies):
             try:
                 answer = read_answer(reply, kind)
                 check(answer)
             except (RefusedError, ContractError) as error:
-                reasons[device] = str(error)
+                reasons[device] = (str(error), cause_of(error))
             else:
                 good[device] = answer
         for device in sorted(reasons.keys() - good.keys()):
-            self.ledger.append(QueryRefused(at=self.clock.now(), phase=phase, device=device, reason=reasons[device]))
+            reason, cause = reasons[device]
+            self.ledger.append(
+                QueryRefused(at=self.clock.now(), phase=phase, device=device, reason=reason, cause=cause)
+            )
         if len(good) < self.spec.min_devices:
             raise TransportError(
                 f"{phase}: {len(good)} usable answers of {len(messages)}, at least {self.spec.min_devices} are needed",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
 
 from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
+from cloud.training.gate_terms import GateTerms, check_terms
+from cloud.training.optimisers import Momentum, Strategy, check_strategy
+from cloud.training.pace import Pace, check_pace
+from cloud.training.rules import Mean, Rule, check_rule, least
+from cloud.training.selection import Selection, check_selection
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
@@ -25,6 +31,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     labels: int = 0
     """Labelled live examples that this device adds to its base split; a device that holds fewer refuses."""
 
+    strikes: int = 0
+    """From earlier runs, when this one was ordered (`cloud.training.quarantine`)."""
+
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One federated run. The same spec over the same data gives the same model, bit for bit."""
@@ -40,14 +49,23 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     local: LocalRecipe = LocalRecipe()
     """What each client does in each round."""
 
-    server_momentum: float = 0.5
-    """0 is federated averaging; above, the global step keeps a running direction (FedAvgM, arXiv:1909.06335)."""
+    rule: Rule = Mean()
+    """How the updates of a round become one."""
+
+    strategy: Strategy = Momentum()
+    """How the global model follows that one."""
 
     min_devices: int = 2
     """Fewer accepted updates in a round, or fewer members online at the start, fail the run."""
 
     round_timeout_s: float = 60.0
     """After this a round closes over whoever answered."""
+
+    selection: Selection = Selection()
+    """Whom rounds draw."""
+
+    pace: Pace = Pace()
+    """How long rounds wait. By default the result stays a function of the spec and the data alone."""
 
     gather_timeout_s: float = 30.0
     """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
@@ -61,6 +79,15 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     bar: Bar = Bar()
     """What the candidate files must clear on the devices' hold-outs."""
 
+    gate: GateTerms = GateTerms()
+    """How strict the gate is with client updates."""
+
+    model: str = ""
+    """Name of the model line; told to devices, whose owners may not allow it."""
+
+    purpose: str = "training"
+    """What it is for, a name; likewise."""
+
 
 def check(spec: RunSpec) -> RunSpec:
     """Return `spec` if it can be run at all.
@@ -69,16 +96,32 @@ def check(spec: RunSpec) -> RunSpec:
         ContractError: it contradicts itself.
     """
     check_name(spec.run, kind="run id")
+    check_name(spec.purpose, kind="purpose")
+    check_terms(spec.gate)
     devices = [device_id(member.device) for member in spec.members]
     nodes = {member.node for member in spec.members}
     if len(set(devices)) != len(devices) or len(nodes) != len(devices):
         raise ContractError(f"run {spec.run} names a device or a node twice")
     if not 1 <= spec.min_devices <= len(devices):
         raise ContractError(f"run {spec.run} needs {spec.min_devices} of {len(devices)} devices")
-    if not 0.0 < spec.fraction <= 1.0 or spec.rounds < 1 or not 0.0 <= spec.server_momentum < 1.0:
-        raise ContractError(f"run {spec.run} has a fraction, round count or momentum out of range")
+    if not 0.0 < spec.fraction <= 1.0 or spec.rounds < 1:
+        raise ContractError(f"run {spec.run} has a fraction or round count out of range")
     if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
+    check_selection(spec.selection)
+    check_pace(spec.pace)
+    if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
+        raise ContractError(
+            f"run {spec.run} mixes algorithms that exclude each other",
+            hint="SCAFFOLD goes with neither a proximal term nor a time budget, and µ is not negative.",
+        )
+    check_rule(spec.rule)
+    check_strategy(spec.strategy)
+    if math.ceil(spec.fraction * len(devices)) < least(spec.rule):
+        raise ContractError(
+            f"run {spec.run} draws too few devices for its rule, which needs {least(spec.rule)} updates",
+            hint="Draw more devices, or withstand fewer attackers.",
+        )
     return spec
 
 

@@ -12,33 +12,48 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from msgspec import structs
 
+from edge.facts.port import Facts
+from edge.training.controls import ControlStore
 from edge.training.dataset import DatasetStore
 from edge.training.judging import activation_ranges, judge
+from edge.training.learning import learn
+from edge.training.policy import Owner, VetoError
 from shared import federation as fed
+from shared.clock import Clock, SystemClock
 from shared.codec import pack, unpack
 from shared.errors import ContractError, HinterlandError
-from shared.federation import Instruction, MomentsAnswer, RangesAnswer
-from shared.task import Examples, Recipe
+from shared.federation import Condition, Instruction, MomentsAnswer, RangesAnswer
+from shared.task import Examples
 from shared.tasks import adapter
 from shared.tasks.records import from_record, to_record
 
 Handler = Callable[[Message, Context], Message]
 
 
-def build_client(store: DatasetStore) -> ClientApp:
-    """Make the app over the device's own data."""
-    app = ClientApp()
+def build_client(
+    store: DatasetStore,
+    *,
+    condition: Callable[[], Condition] = Condition,
+    clock: Clock | None = None,
+    owner: Owner | None = None,
+) -> ClientApp:
+    """Make the app over the device's own data.
+
+    Args:
+        store: what it learns from.
+        condition: says how the device is.
+        clock: tells when a budget is spent.
+        owner: asked before any message is answered, where there is one.
+    """
+    app = ClientApp(mods=[_owner_first(owner)] if owner else [])
+    clock, controls = clock or SystemClock(), ControlStore(store.directory)
 
     @app.train()
     def train(message: Message, _context: Context) -> Message:
         wanted, (training, _) = _read(message, store)
-        recipe = Recipe(
-            epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
-        )
-        trained = adapter(wanted.task).train(
-            from_record(message.content.get(fed.ARRAYS), wanted.form), training, recipe
-        )
+        trained = learn(message, wanted, training, task=adapter(wanted.task), controls=controls, clock=clock)
         metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
         return Message(RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}), reply_to=message)
 
@@ -47,12 +62,13 @@ def build_client(store: DatasetStore) -> ClientApp:
         wanted, (_, holdout) = _read(message, store)
         score = adapter(wanted.task).evaluate(from_record(message.content.get(fed.ARRAYS), wanted.form), holdout)
         metrics = MetricRecord({fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum})
-        return Message(RecordDict({fed.METRICS: metrics}), reply_to=message)
+        said = ConfigRecord({fed.CONDITION: pack(condition())})
+        return Message(RecordDict({fed.METRICS: metrics, fed.CONFIG: said}), reply_to=message)
 
     @app.query("moments")
     def moments(message: Message, _context: Context) -> Message:
         _, (training, holdout) = _read(message, store)
-        return _answer(message, pack(moments_of(training, holdout)))
+        return _answer(message, pack(structs.replace(moments_of(training, holdout), condition=condition())))
 
     @app.query("calibrate")
     def calibrate(message: Message, _context: Context) -> Message:
@@ -80,11 +96,29 @@ def handle(app: ClientApp, message: Message, node: int) -> Message:
     context = Context(run_id=message.metadata.run_id, node_id=node, node_config={}, state=RecordDict(), run_config={})
     try:
         return app(message, context)
+    except VetoError as error:
+        return Message(Error(code=fed.VETOED, reason=str(error)[:300]), reply_to=message)
     except HinterlandError as error:
         reason = f"{error.code}: {error}"
     except Exception as error:
         reason = f"{type(error).__name__}"  # no text: it may quote data of this device
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason[:300]), reply_to=message)
+
+
+def condition_of(facts: Facts, *, metered: bool = False) -> Condition:
+    """What the machine says of itself now."""
+    power = facts.power()
+    return Condition(on_battery=power.on_battery, charge=power.charge, heat_c=facts.hottest_c(), metered=metered)
+
+
+def _owner_first(owner: Owner) -> Callable[[Message, Context, Handler], Message]:
+    """Ask the owner around every handler, also around one that is added later: none can forget it."""
+
+    def mod(message: Message, context: Context, handler: Handler) -> Message:
+        owner.check(unpack(_bytes(message, fed.INSTRUCTION), Instruction))
+        return handler(message, context)
+
+    return mod
 
 
 def moments_of(training: Examples, holdout: Examples) -> MomentsAnswer:

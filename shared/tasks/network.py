@@ -11,7 +11,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,9 @@ class NetworkTask:
 
     def train(self, weights: Mapping[str, NDArray[np.float32]], data: Examples, recipe: Recipe) -> Trained:
         module = self._load(weights, seed=recipe.seed)
-        loss = _descend(module, data, recipe)
-        return Trained(weights=_arrays(module), examples=len(data), loss=loss)
+        done = _descend(module, data, recipe)
+        examples = -(-done.examples // recipe.epochs)
+        return Trained(weights=_arrays(module), examples=examples, loss=done.loss, steps=done.steps)
 
     def train_many(
         self,
@@ -165,8 +166,20 @@ def _batch(data: Examples, chosen: NDArray[np.int64]) -> tuple[torch.Tensor, tor
     return torch.from_numpy(np.ascontiguousarray(data.x[chosen])), torch.from_numpy(data.y[chosen])
 
 
-def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> float:
-    """Run stochastic gradient descent with momentum; return the mean loss of the last epoch.
+class _Descent(NamedTuple):
+    """What a descent went through."""
+
+    loss: float
+    """Mean over the examples of the last epoch."""
+
+    examples: int
+    """Over all epochs."""
+
+    steps: int
+
+
+def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> _Descent:
+    """Run stochastic gradient descent with momentum.
 
     Written out because building a `torch.optim` optimizer imports torch's compiler: two seconds and 100 MB
     in every training process of a fleet.
@@ -174,19 +187,41 @@ def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> float:
     import torch
 
     order = np.random.Generator(np.random.PCG64(recipe.seed))
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    parameters = list(trained.values())
+    pull = _pull(trained, recipe)
     velocity = [torch.zeros_like(p) for p in parameters]
+    momentum = MOMENTUM if recipe.correction is None else 0.0
     module.train()
-    mean = 0.0
+    mean, examples, steps = 0.0, 0, 0
     for _ in range(recipe.epochs):
-        total = 0.0
+        total, seen = 0.0, 0
         for chosen in _batches(order, len(data), recipe.batch_size):
+            if steps and recipe.stop is not None and recipe.stop():
+                return _Descent(total / seen if seen else mean, examples, steps)
             x, y = _batch(data, chosen)
             loss = torch.nn.functional.cross_entropy(module(x), y)
-            _step(parameters, velocity, torch.autograd.grad(loss, parameters), recipe.learning_rate)
+            gradients = torch.autograd.grad(loss, parameters)
+            _step(parameters, velocity, gradients, recipe.learning_rate, momentum=momentum, pull=pull)
             total += float(loss.detach()) * len(chosen)
+            seen += len(chosen)
+            examples, steps = examples + len(chosen), steps + 1
         mean = total / max(len(data), 1)
-    return mean
+    return _Descent(mean, examples, steps)
+
+
+def _pull(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> Callable[[int], torch.Tensor | None]:
+    """What an algorithm adds to the gradient of parameter i, at where it is now."""
+    import torch
+
+    parameters = list(trained.values())
+    if recipe.correction is not None:
+        added = [torch.from_numpy(np.array(recipe.correction[name])) for name in trained]
+        return lambda i: added[i]
+    if recipe.proximal:
+        begun = [p.detach().clone() for p in parameters]
+        return lambda i: (parameters[i].detach() - begun[i]) * recipe.proximal
+    return lambda _: None
 
 
 def _batches(order: np.random.Generator, examples: int, size: int) -> list[NDArray[np.int64]]:
@@ -199,12 +234,17 @@ def _step(
     velocity: list[torch.Tensor],
     gradients: tuple[torch.Tensor, ...],
     rate: float,
+    *,
+    momentum: float,
+    pull: Callable[[int], torch.Tensor | None],
 ) -> None:
     import torch
 
     with torch.no_grad():
         norm = torch.sqrt(torch.stack([(g * g).sum() for g in gradients]).sum())
         scale = min(1.0, CLIP / (float(norm) + 1e-12))
-        for parameter, moving, gradient in zip(parameters, velocity, gradients, strict=True):
-            moving.mul_(MOMENTUM).add_(gradient, alpha=scale).add_(parameter, alpha=WEIGHT_DECAY)
+        for i, (parameter, moving, gradient) in enumerate(zip(parameters, velocity, gradients, strict=True)):
+            moving.mul_(momentum).add_(gradient, alpha=scale).add_(parameter, alpha=WEIGHT_DECAY)
+            if (added := pull(i)) is not None:
+                moving.add_(added)
             parameter.add_(moving, alpha=-rate)

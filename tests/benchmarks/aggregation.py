@@ -6,10 +6,10 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from cloud.training.aggregate import RunningMean
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
-from cloud.training.aggregate import RunningMean
 from shared.federation import EXAMPLES
 from shared.task import Weights
 from tests.benchmarks.figure import Figure, compare, in_turns

@@ -97,6 +97,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "instruction": federation.Instruction(
         task="activity", labels=50, form={"head.bias": (7,)}, round=3, seed=7,
         epochs=2, batch_size=16, learning_rate=0.05,
+        run="activity-run-3", model="activity", purpose="training",
     ),
     "moments-answer": federation.MomentsAnswer(training=500, holdout=150, count=50_000, total=[1.5], square=[2.5]),
     "ranges-answer": federation.RangesAnswer(ranges={"relu_1": (0.0, 6.5)}),
