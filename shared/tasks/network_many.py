@@ -55,6 +55,8 @@ def train_stacked(module: nn.Module, clients: Sequence[Client], *, workers: int 
     Raises:
         NotStackableError: this module has to be trained one client at a time.
     """
+    if any(recipe.proximal or recipe.correction is not None or recipe.stop is not None for _, recipe in clients):
+        raise NotStackableError("a recipe adds to the gradients, or may stop early")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device).train()
     forward = stack(module, clients[0][0] if clients else None, device)
@@ -292,8 +294,10 @@ def _results(
     fixed = {name: values.detach().cpu().numpy() for name, values in module.named_buffers()}
     names = list(module.state_dict())
     trained = []
-    for row, loss, (data, _) in zip(weights, losses.tolist(), clients, strict=True):
+    for row, loss, (data, recipe) in zip(weights, losses.tolist(), clients, strict=True):
         tensors = {name: part.detach().numpy() for name, part in _split(row[None], named).items()}
         mine = {name: tensors[name][0].copy() if name in tensors else fixed[name].copy() for name in names}
-        trained.append(Trained(weights=mine, examples=len(data), loss=loss / max(len(data), 1)))
+        trained.append(
+            Trained(weights=mine, examples=len(data), loss=loss / max(len(data), 1), steps=_steps(data, recipe))
+        )
     return trained

@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, cast
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 
 from cloud.training.cohort import local_seed
 from edge.training.client import build_client, handle
@@ -90,6 +91,8 @@ class ShareStore:
 
     task: str
     share: Share
+    directory: Path
+    """Where the app keeps what an algorithm has a client remember from round to round."""
 
     def training(self, task: str, labels: int = 0) -> tuple[Examples, Examples]:
         """The training and the hold-out part.
@@ -105,16 +108,29 @@ class ShareStore:
 class DeviceApp(ClientApp):  # type: ignore[misc]  # flwr is Any here
     """The `ClientApp` of our devices, for every client of a federation: Flower's simulation engine runs it as it is."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, *, state: Path | None = None) -> None:
+        """Answer for `clients`; without a directory `state` they remember nothing, and refuse SCAFFOLD."""
         super().__init__()
         self.clients = clients
+        self.state = state
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Answer for the client that the context names; a failure becomes an error reply."""
         position = int(context.node_config[PARTITION])
-        store = ShareStore(self.clients.task, self.clients.shares()[position])
-        # the app asks nothing else of its store than `training`
+        if self.state is None and _remembers(message):
+            reason = "refused: this simulated client remembers nothing from round to round"
+            return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
+        directory = (self.state or Path()) / f"client-{position}"
+        store = ShareStore(self.clients.task, self.clients.shares()[position], directory)
+        # the app asks nothing else of its store than these two
         return handle(build_client(cast(DatasetStore, store)), individual(message, position), context.node_id)
+
+
+def _remembers(message: Message) -> bool:
+    try:
+        return instruction(message).controlled
+    except ContractError:
+        return False  # the app says what is wrong
 
 
 def instruction(message: Message) -> Instruction:

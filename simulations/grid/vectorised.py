@@ -18,8 +18,9 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from shared import federation as fed
+from shared.codec import pack
 from shared.errors import HinterlandError
-from shared.federation import Instruction
+from shared.federation import Condition, Instruction
 from shared.task import Examples, Recipe, Trained
 from shared.task_many import TrainsMany
 from shared.tasks import adapter
@@ -186,7 +187,8 @@ class VectorisedGrid(Grid):  # type: ignore[misc]  # flwr is Any here
                 parts: list[Examples] = [shares[asked.position].holdout for asked in some]
                 for asked, score in zip(some, family.evaluate_many(weights, parts), strict=True):
                     metrics = {fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum}
-                    yield _reply(asked.message, RecordDict({fed.METRICS: MetricRecord(metrics)}))
+                    said = ConfigRecord({fed.CONDITION: pack(Condition())})
+                    yield _reply(asked.message, RecordDict({fed.METRICS: MetricRecord(metrics), fed.CONFIG: said}))
         except HinterlandError as error:  # weights that do not fit, which is so for all who got them
             for asked in group:
                 reason = f"{error.code}: {error}"[:300]

@@ -1,5 +1,7 @@
 """Many clients at once end where each would have ended alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,7 @@ def assert_same(task, clients, *, workers=1):
             np.testing.assert_allclose(together[position].weights[name], values, atol=TOLERANCE, rtol=1e-4)
         assert together[position].loss == pytest.approx(alone.loss, abs=1e-5)
         assert together[position].examples == alone.examples
+        assert together[position].steps == alone.steps
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -137,3 +140,9 @@ def test_what_cannot_be_stacked_is_trained_one_by_one():
     for position, trained in task.train_many(weights, clients):
         alone = task.train(weights, *clients[position])
         assert all(np.array_equal(trained.weights[name], values) for name, values in alone.weights.items())
+
+
+def test_a_recipe_that_pulls_is_followed():
+    task = adapter("fashion-linear")
+    pulled = [(data, replace(recipe, proximal=5.0)) for data, recipe in clients_of(task, (6, 9))]
+    assert_same(task, pulled)
