@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from shared.tasks.compression import Compression
+
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
@@ -33,6 +35,9 @@ CANDIDATE = "candidate:"
 
 BASELINE = "baseline"
 """Field that names the candidate the others are compared with: the float file."""
+
+UPDATE = "update"
+"""Field of a reply's config record that holds a compressed client update (`shared.tasks.compression`)."""
 
 EXAMPLES = "num-examples"
 """The metric that Flower's strategies weight client updates by."""
@@ -88,6 +93,12 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 1
     batch_size: int = 16
     learning_rate: float = 0.0
+    local_parts: tuple[str, ...] = ()
+    """Prefixes of the tensors that stay on the device and never leave it."""
+
+    compression: Compression = Compression()
+    """How the update travels back."""
+
     run: str = ""
     """Id of the run; what a device keeps between rounds belongs to it alone."""
 

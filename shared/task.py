@@ -91,6 +91,14 @@ class TaskAdapter(Protocol):
     labels: tuple[str, ...]
     input_shape: tuple[int, ...]
 
+    def warm_up(self) -> None:
+        """Import what training needs, so that the first round does not wait for it; may be called again.
+
+        Raises:
+            ImportError: the framework is not installed.
+        """
+        ...
+
     def initial(self, *, seed: int, moments: Moments) -> Weights:
         """First global weights; input normalisation from `moments` is part of them."""
         ...

@@ -15,6 +15,7 @@ import shared.tasks
 from cloud.training.asking import Roster
 from cloud.training.events import StatisticsTaken
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.optimisers import FedAvg
 from cloud.training.spec import Member, RunSpec
 from cloud.training.strategy import RunStrategy
 from edge.training.client import build_client, handle
@@ -135,7 +136,7 @@ class Federation:
             store.close()
 
     def spec(self, **fields) -> RunSpec:
-        base = {"run": "small-run-1", "task": "small", "members": self.members, "seed": 3, "server_momentum": 0.0}
+        base = {"run": "small-run-1", "task": "small", "members": self.members, "seed": 3, "strategy": FedAvg()}
         return RunSpec(**(base | fields))
 
     def ledger(self, spec: RunSpec) -> RunLedger:
@@ -154,7 +155,7 @@ class Federation:
         """Do what is left of the run's rounds, or those up to `upto`."""
         ledger = self.ledger(spec)
         begin, registered = ledger.last_committed()
-        roster = Roster(spec.members, task=spec.task, ttl_s=60.0)
+        roster = Roster(spec.members, task=spec.task, ttl_s=60.0, run=spec.run)
         strategy = RunStrategy(spec, roster=roster, registered=registered, begin=begin, ledger=ledger, clock=self.clock)
         left = (spec.rounds if upto is None else upto) - begin.round
         strategy.start(self.grid, to_record(begin.weights), num_rounds=left, timeout=60.0)

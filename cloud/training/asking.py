@@ -84,6 +84,7 @@ class Roster:
             device = self._devices.get(reply.metadata.src_node_id)
             if device is not None:
                 yield device, reply
+            del reply  # before the next one is fetched: each may be as large as the model
 
 
 def content_of(reply: Message) -> RecordDict:

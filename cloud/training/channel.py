@@ -40,7 +40,9 @@ POLL_S = 0.2
 """Flower's own grid sleeps 3 s between polls, more than a round of a small model takes."""
 
 SLICE = 8
-"""Replies fetched at a time: what a job holds in memory does not grow with the cohort."""
+SLICE_BYTES = 64 << 20
+"""Replies fetched at a time, and how large they may be together: what a job holds in memory does not grow with the
+cohort. A reply is taken to be as large as what was sent; a larger one comes alone."""
 
 PATIENCE_S = 900.0
 """How long a call is tried again while the SuperLink is away: it keeps its runs, and a job that waits costs nothing."""
@@ -102,21 +104,35 @@ class PacedGrid(HttpGrid):
     def _replies(
         self, asked: dict[int, Message], waiting: dict[str, int], open_: Questions[int], *, deadline: float | None
     ) -> Iterator[Message]:
+        together = replies_together(max(map(array_bytes, asked.values()), default=0))
         while open_ and not self.closed() and (deadline is None or time.monotonic() < deadline):
             arrived = False
             ids = list(waiting)
-            for start in range(0, len(ids), SLICE):
-                for message in self.pull_messages(ids[start : start + SLICE]):
+            for start in range(0, len(ids), together):
+                pulled = list(self.pull_messages(ids[start : start + together]))
+                while pulled:
+                    message = pulled.pop(0)
                     question = waiting.pop(message.metadata.reply_to_message_id, None)
                     if question is not None and _settles(message, question, open_):
                         arrived = True
                         yield message
+                    del message  # before the next ones are fetched: each may be as large as the model
             self._longest = max(self._longest, open_.longest)
             if again := open_.due(at=time.monotonic()):
                 log.info("asking %d devices again", len(again))
                 waiting.update(self._ask({question: afresh(asked[question]) for question in again}))
             if open_ and not arrived:
                 time.sleep(POLL_S)
+
+
+def array_bytes(message: Message) -> int:
+    """Bytes of the arrays in a message."""
+    return sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
+
+
+def replies_together(size: int) -> int:
+    """How many replies of `size` bytes may be fetched at a time: at least one."""
+    return max(1, min(SLICE, SLICE_BYTES // max(size, 1)))
 
 
 def afresh(message: Message) -> Message:

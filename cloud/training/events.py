@@ -93,6 +93,13 @@ class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
     """Devices that were left out for their strikes."""
 
 
+class ClientAsked(Event, tag="client-asked", frozen=True, kw_only=True):
+    """One more device trains, from the weights that are the newest now; training with a buffer only."""
+
+    round: int
+    device: str
+
+
 class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     """A client update passed the gate and is part of the sum."""
 
@@ -100,6 +107,9 @@ class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     device: str
     examples: int
     loss: float
+    staleness: int = 0
+    """Commits that overtook it while it was made."""
+
     way: float = 0.0
     """How far it went from the global model (L2), before it was clipped."""
 
@@ -126,6 +136,38 @@ class UpdateLate(Event, tag="update-late", frozen=True, kw_only=True):
 
     round: int
     device: str
+
+
+class UpdateMasked(Event, tag="update-masked", frozen=True, kw_only=True):
+    """A masked update is part of the sum; nobody but the device knows it."""
+
+    round: int
+    device: str
+
+
+class PrivacySpent(Event, tag="privacy-spent", frozen=True, kw_only=True):
+    """A disclosure about the population, written before anything is disclosed; a repeated one counts once."""
+
+    round: int
+    population: str
+    release: str
+    multiplier: float
+    epsilon: float
+    """Of the population after it, at `delta`."""
+
+    delta: float
+
+
+class BudgetReached(Event, tag="budget-reached", frozen=True, kw_only=True):
+    """A round was not begun, for it would have passed the budget; the run goes on with the last committed model."""
+
+    round: int
+    population: str
+    epsilon: float
+    """What the population has spent, at `delta`."""
+
+    delta: float
+    reason: str
 
 
 class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
@@ -184,9 +226,13 @@ AnyEvent = (
     | PhaseStarted
     | StatisticsTaken
     | RoundStarted
+    | ClientAsked
     | UpdateAccepted
     | UpdateRefused
     | UpdateLate
+    | UpdateMasked
+    | PrivacySpent
+    | BudgetReached
     | RoundFinished
     | QueryRefused
     | RunFailed

@@ -204,7 +204,7 @@ def _squares(values: NDArray[np.float32], model: NDArray[np.float32] | None = No
         if origin is None:
             way[...] = part
         else:
-            np.subtract(part, origin[start : start + BLOCK], out=way)
+            np.subtract(part, origin[start : start + BLOCK], out=way)  # rounded once, to float32
         total += float(np.dot(way, way))
     return total
 

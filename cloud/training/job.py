@@ -24,6 +24,7 @@ from cloud.models.onnx_file import infer_shapes, load
 from cloud.models.optimise import calibration_graph, quantise
 from cloud.models.variants import FLOAT, INT8
 from cloud.training.asking import Roster
+from cloud.training.buffered import BufferedTraining
 from cloud.training.channel import PATIENCE_S, Channel, naming_errors
 from cloud.training.control import FlowerControl, SuperLinkAddress
 from cloud.training.events import (
@@ -37,10 +38,10 @@ from cloud.training.events import (
 )
 from cloud.training.ledger import RESULT, Checkpoint, RunLedger
 from cloud.training.phases import CHAMPION, Asking, calibrate, judge_files, merge_moments, take_statistics
+from cloud.training.private.strategy import run_rounds, strategy_of
 from cloud.training.quarantine import Conduct
 from cloud.training.result import WEIGHTS, Artefact, RunResult, read_result
 from cloud.training.spec import RunSpec, read_spec
-from cloud.training.strategy import RunStrategy
 from shared.clock import Clock, SystemClock
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
 from shared.federation import Condition, FileTally
@@ -187,7 +188,18 @@ class _Conductor:
 
     def _rounds(self, begin: Checkpoint, registered: dict[str, int]) -> Weights:
         self._enter(Phase.ROUNDS)
-        strategy = RunStrategy(
+        if self._spec.buffer.size:
+            training = BufferedTraining(
+                self._spec,
+                roster=self._asking.roster,
+                registered=registered,
+                begin=begin,
+                ledger=self._ledger,
+                clock=self._clock,
+            )
+            training.run(self._asking.grid)
+            return training.state.weights
+        strategy = strategy_of(
             self._spec,
             roster=self._asking.roster,
             registered=registered,
@@ -195,10 +207,11 @@ class _Conductor:
             ledger=self._ledger,
             clock=self._clock,
         )
-        strategy.start(
+        run_rounds(
+            strategy,
             self._asking.grid,
             to_record(begin.weights),
-            num_rounds=self._spec.rounds - begin.round,
+            rounds=self._spec.rounds - begin.round,
             timeout=self._spec.round_timeout_s,
         )
         return strategy.state.weights
@@ -214,6 +227,8 @@ class _Conductor:
         """The candidate files, made of the weights and of ranges that the devices found."""
         self._enter(Phase.EXPORT)
         fp32 = self._adapter.to_onnx(weights)
+        if self._spec.privacy:  # int8 needs the ranges of each device's activations, which no mask hides
+            return {FLOAT: fp32}
         self._enter(Phase.CALIBRATE)
         gauged = activations(infer_shapes(load(fp32)))
         ranges = calibrate(self._asking, self._trusted(registered), graph=calibration_graph(fp32), activations=gauged)

@@ -27,6 +27,7 @@ from shared.calibration import Range, check_ranges, merge_ranges
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.federation import FileTally, JudgeAnswer, MomentsAnswer, RangesAnswer
+from shared.secagg import HOLDINGS
 from shared.task import Moments, TaskAdapter, Weights
 
 A = TypeVar("A")
@@ -82,7 +83,8 @@ class Asking:
 
 def take_statistics(asking: Asking, devices: Iterable[str], adapter: TaskAdapter) -> dict[str, MomentsAnswer]:
     """Ask the devices how much they hold and how it is distributed."""
-    messages = {device: asking.roster.ask(fed.MOMENTS, device) for device in sorted(devices)}
+    kind = HOLDINGS if asking.spec.privacy else fed.MOMENTS  # sums of a device's inputs are no secret shared
+    messages = {device: asking.roster.ask(kind, device) for device in sorted(devices)}
     channels = adapter.input_shape[0]
     return asking.all(Phase.STATISTICS, MomentsAnswer, messages, lambda answer: _check_moments(answer, channels))
 

@@ -2,8 +2,8 @@
 
     selected ─► training ─► uploaded
                    ├─► late           the round closed without it
-                   ├─► quarantined    the gate keeps it out until an operator releases it
-                   └─► failed         no answer, an error of the device, or an update that was refused
+                   └─► failed         no answer, an error or a veto of the device, or an update that was refused
+    quarantined                       left out for its strikes until an operator releases it
 
 `selected` is the state of who is drawn and not yet asked; a repeated round begins anew.
 """
@@ -15,7 +15,15 @@ from enum import StrEnum
 
 import msgspec
 
-from cloud.training.events import AnyEvent, RoundFinished, RoundStarted, UpdateAccepted, UpdateLate, UpdateRefused
+from cloud.training.events import (
+    AnyEvent,
+    ClientAsked,
+    RoundFinished,
+    RoundStarted,
+    UpdateAccepted,
+    UpdateLate,
+    UpdateRefused,
+)
 
 
 class ClientState(StrEnum):
@@ -59,10 +67,16 @@ def advance(rounds: dict[int, RoundProgress], event: AnyEvent) -> dict[int, Roun
     match event:
         case RoundStarted():
             begun = ClientProgress(state=ClientState.TRAINING, at=event.at)
-            clients = dict.fromkeys(event.cohort, begun)
+            out = ClientProgress(
+                state=ClientState.QUARANTINED, at=event.at, reason="too many of its updates were refused"
+            )
+            clients = dict.fromkeys(event.cohort, begun) | dict.fromkeys(event.quarantined, out)
             return rounds | {
                 event.round: RoundProgress(round=event.round, clients=clients, excluded=dict(event.excluded))
             }
+        case ClientAsked() if event.round in rounds:
+            old, asked = rounds[event.round], ClientProgress(state=ClientState.TRAINING, at=event.at)
+            return rounds | {event.round: msgspec.structs.replace(old, clients=old.clients | {event.device: asked})}
         case UpdateAccepted():
             done = ClientProgress(state=ClientState.UPLOADED, at=event.at, examples=event.examples)
             return _put(rounds, event.round, event.device, done)
@@ -89,8 +103,9 @@ def _refuse(rounds: dict[int, RoundProgress], event: UpdateRefused) -> dict[int,
     before = rounds[event.round].clients.get(event.device) if event.round in rounds else None
     if before is not None and before.state is ClientState.UPLOADED:
         return rounds  # its evaluation failed; its update is part of the sum all the same
-    state = ClientState.QUARANTINED if event.reason.startswith("quarantine") else ClientState.FAILED
-    return _put(rounds, event.round, event.device, ClientProgress(state=state, at=event.at, reason=event.reason))
+    return _put(
+        rounds, event.round, event.device, ClientProgress(state=ClientState.FAILED, at=event.at, reason=event.reason)
+    )
 
 
 def _put(

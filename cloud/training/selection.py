@@ -95,8 +95,7 @@ def draw(
     With patience p, a device that may be drawn in every round is drawn at least once in any p + ⌈n / k⌉ + 1 rounds
     for n candidates and k drawn: whoever is overdue is served in the order of waiting.
     """
-    excluded = {device: why for device, one in sorted(candidates.items()) if (why := _obstacle(policy, one))}
-    able = {device: one for device, one in candidates.items() if device not in excluded}
+    able, excluded = eligible(policy, candidates)
     wanted = min(max(math.ceil(fraction * len(candidates)), least), len(able))
     number = min(math.ceil(wanted * (1 + policy.over)), len(able))
 
@@ -106,6 +105,12 @@ def draw(
         return (-overdue, -math.log1p(-lot / (TICKETS + 1)) / _weight(policy, one), lot, device)
 
     return Draw(sorted(sorted(able, key=place)[:number]), wanted, excluded)
+
+
+def eligible(policy: Selection, candidates: Mapping[str, Candidate]) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """Who may be drawn, and why the others may not."""
+    excluded = {device: why for device, one in sorted(candidates.items()) if (why := _obstacle(policy, one))}
+    return {device: one for device, one in candidates.items() if device not in excluded}, excluded
 
 
 def _obstacle(policy: Selection, one: Candidate) -> str:

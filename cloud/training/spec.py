@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -12,11 +14,14 @@ from cloud.models.line import LocalRecipe
 from cloud.training.gate_terms import GateTerms, check_terms
 from cloud.training.optimisers import Momentum, Strategy, check_strategy
 from cloud.training.pace import Pace, check_pace
+from cloud.training.private.terms import Private, check_private, exclude_robust
 from cloud.training.rules import Mean, Rule, check_rule, least
 from cloud.training.selection import Selection, check_selection
+from cloud.training.staleness import Buffer, check_buffer
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
+from shared.tasks.compression import Compression, Kind, check_compression
 
 FILE = "spec.json"
 
@@ -49,6 +54,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     local: LocalRecipe = LocalRecipe()
     """What each client does in each round."""
 
+    local_parts: tuple[str, ...] = ()
+    """Prefixes of the tensors that stay on the devices (`shared.tasks.local_parts`), for example `head.`."""
+
+    compression: Compression = Compression()
+    """How updates travel; without loss unless it is named."""
+
     rule: Rule = Mean()
     """How the updates of a round become one."""
 
@@ -67,11 +78,17 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = Pace()
     """How long rounds wait. By default the result stays a function of the spec and the data alone."""
 
+    buffer: Buffer = Buffer()
+    """Asynchronous training; by default rounds are synchronous."""
+
     gather_timeout_s: float = 30.0
     """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
 
     start: str = ""
     """Path of a weights file (`.npz`) to go on from; empty starts afresh with federated input statistics."""
+
+    privacy: Private | None = None
+    """Secure aggregation and differential privacy; None lets the coordinator see each update."""
 
     champion: str = ""
     """Path of the serving release's float file, which the challenger is compared with; empty for none."""
@@ -98,6 +115,7 @@ def check(spec: RunSpec) -> RunSpec:
     check_name(spec.run, kind="run id")
     check_name(spec.purpose, kind="purpose")
     check_terms(spec.gate)
+    check_compression(spec.compression)
     devices = [device_id(member.device) for member in spec.members]
     nodes = {member.node for member in spec.members}
     if len(set(devices)) != len(devices) or len(nodes) != len(devices):
@@ -108,12 +126,25 @@ def check(spec: RunSpec) -> RunSpec:
         raise ContractError(f"run {spec.run} has a fraction or round count out of range")
     if spec.round_timeout_s <= 0 or min(spec.local.epochs, spec.local.batch_size) < 1:
         raise ContractError(f"run {spec.run} has a time-out or local training out of range")
+    if spec.privacy is not None:
+        check_private(spec.privacy, devices=len(devices))
+        exclude_robust(spec.privacy, "" if isinstance(spec.rule, Mean) else type(spec.rule).__name__)
+        if spec.local.scaffold:
+            raise ContractError(f"run {spec.run}: SCAFFOLD has a second vector of each device, which no mask hides")
     check_selection(spec.selection)
     check_pace(spec.pace)
+    check_buffer(spec.buffer, members=len(devices))
+    if spec.buffer.size and spec.local.scaffold:
+        raise ContractError("SCAFFOLD needs synchronous rounds", hint="Leave out `buffer` or `scaffold`.")
     if spec.local.proximal < 0 or (spec.local.scaffold and (spec.local.proximal or spec.pace.budget_s)):
         raise ContractError(
             f"run {spec.run} mixes algorithms that exclude each other",
             hint="SCAFFOLD goes with neither a proximal term nor a time budget, and µ is not negative.",
+        )
+    if spec.local.scaffold and (spec.local_parts or spec.compression.kind is not Kind.NONE):
+        raise ContractError(
+            f"run {spec.run} mixes algorithms that exclude each other",
+            hint="SCAFFOLD goes with whole, uncompressed updates only: its control variates are read off them.",
         )
     check_rule(spec.rule)
     check_strategy(spec.strategy)
@@ -123,6 +154,11 @@ def check(spec: RunSpec) -> RunSpec:
             hint="Draw more devices, or withstand fewer attackers.",
         )
     return spec
+
+
+def limit_of(spec: Mapping[str, Any]) -> int:
+    """Strikes after which a device is quarantined, of a spec as the database keeps it."""
+    return msgspec.convert(spec.get("gate", {}), GateTerms).strikes
 
 
 def write_spec(directory: Path, spec: RunSpec) -> None:

@@ -38,12 +38,13 @@ from cloud.training.rules import combine, least
 from cloud.training.scaffold import CONTROL, control_after, control_in
 from cloud.training.schedule import Closable, Window, condition_of, open_window
 from cloud.training.spec import RunSpec
+from cloud.training.unpacking import Unpacking
 from cloud.training.updates import UpdateStore
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.federation import Condition
-from shared.tasks.records import FLAT, flat_record, flatten, read_arrays, to_record, view
+from shared.tasks.records import FLAT, flat_record, flatten, view
 from shared.tasks.weights import form, weights_digest
 
 
@@ -101,6 +102,7 @@ class RunStrategy(FedAvg):
         self._flat = flatten(begin.weights)
         """The global weights; `state.weights` are views of it, and a step moves it in place."""
         self.state = begin._replace(weights=view(self._flat, self._form))
+        self._unpacking = Unpacking(self._form, local_parts=spec.local_parts, compression=spec.compression)
         self._begin = begin.round
         self._spec = spec
         self._roster = roster
@@ -137,7 +139,7 @@ class RunStrategy(FedAvg):
         weights = Carried(arrays, form(self.state.weights))
         messages = [self._training(device, number, weights) for device in drawn]
         if self._spec.local.scaffold:
-            control = to_record({FLAT: control_in(self.state.state, self._flat.size)})
+            control = flat_record(control_in(self.state.state, self._flat.size))
             for message in messages:
                 message.content[fed.CONTROL] = control
         return messages
@@ -154,6 +156,7 @@ class RunStrategy(FedAvg):
         with current.updates:
             for device, reply in self._roster.answers(replies):
                 self._take(current, device, reply)
+                del reply  # before the next one is fetched
                 current.window.accepted = len(current.losses)
                 if current.window.is_closed(now=self._clock.monotonic()):
                     break
@@ -172,7 +175,10 @@ class RunStrategy(FedAvg):
         weights = Carried(arrays, form(self.state.weights))
         out = self.conduct.quarantined(self._registered, before=number)  # whose scores are no evidence either
         asked = sorted(self._registered.keys() - set(out))
-        return [self._roster.ask(fed.EVALUATE, device, weights=weights, round=number) for device in asked]
+        return [
+            self._roster.ask(fed.EVALUATE, device, weights=weights, round=number, local_parts=self._spec.local_parts)
+            for device in asked
+        ]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add the hold-out scores up and commit the round."""
@@ -203,10 +209,11 @@ class RunStrategy(FedAvg):
             epochs=local.epochs,
             batch_size=local.batch_size,
             learning_rate=local.learning_rate,
+            local_parts=self._spec.local_parts,
+            compression=self._spec.compression,
             proximal=local.proximal,
             controlled=local.scaffold,
             budget_s=self._spec.pace.budget_s,
-            run=self._spec.run,
         )
 
     def _close(self, current: _Round) -> None:
@@ -245,7 +252,7 @@ class RunStrategy(FedAvg):
             return
         try:
             content = content_of(reply)
-            update = read_arrays(content.get(fed.ARRAYS))
+            update = self._unpacking.read(content, current.gate.model)
             metrics = metrics_of(content)
             admitted = current.gate.admit(update, metrics.get(fed.EXAMPLES), registered=self._registered[device])
             loss = check_loss(metrics.get(fed.LOSS))

@@ -126,6 +126,10 @@ class DatasetStore:
         held_out = np.arange(labels) % HOLDOUT_EVERY == HOLDOUT_EVERY - 1
         return _joined(training, live, ~held_out), _joined(holdout, live, held_out)
 
+    def tasks(self) -> list[str]:
+        """Names of the tasks that have a base split here, sorted."""
+        return sorted(path.parent.name for path in self.directory.glob("*/train.npz"))
+
     def close(self) -> None:
         """Close the store."""
         self._base.close()

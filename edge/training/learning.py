@@ -11,25 +11,31 @@ from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError
 from shared.federation import Instruction
-from shared.task import Examples, Recipe, TaskAdapter, Trained
+from shared.task import Examples, Recipe, TaskAdapter, Trained, Weights
 from shared.tasks.records import flatten, from_record, unflatten
 
 
 def learn(
-    message: Message, wanted: Instruction, data: Examples, *, task: TaskAdapter, controls: ControlStore, clock: Clock
+    message: Message,
+    wanted: Instruction,
+    data: Examples,
+    *,
+    start: Weights,
+    task: TaskAdapter,
+    controls: ControlStore,
+    clock: Clock,
 ) -> Trained:
-    """Train on `data` from the weights that `message` carries.
+    """Train on `data` from `start`: the weights that `message` carries, with the device's own tensors in place.
 
     Raises:
-        ContractError: the weights, or the control variate that should come along, are none.
+        ContractError: the control variate that should come along is none.
     """
-    weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
     if not wanted.controlled:
-        return task.train(weights, data, _recipe(wanted, clock))
-    begun = flatten(weights)
+        return task.train(start, data, _recipe(wanted, clock))
+    begun = flatten(start)
     server = flatten(from_record(message.content.get(fed.CONTROL), wanted.form))
     own = controls.before(wanted.task, wanted.run, wanted.round, size=begun.size)
-    trained = task.train(weights, data, _recipe(wanted, clock, correction=server - own))
+    trained = task.train(start, data, _recipe(wanted, clock, correction=server - own))
     if not trained.steps:
         raise ContractError(f"{wanted.task} does not count its steps, so it cannot be trained with control variates")
     # option II of SCAFFOLD: the mean gradient of the steps just made

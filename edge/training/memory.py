@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from shared import federation as fed
 
@@ -21,6 +21,10 @@ class Memory:
     def __init__(self) -> None:
         self._question = b""
         self._content: RecordDict | None = None
+
+    def mod(self, message: Message, context: Context, handler: Callable[[Message, Context], Message]) -> Message:
+        """As a mod of a Flower `ClientApp`."""
+        return self.answer(message, lambda: handler(message, context))
 
     def answer(self, message: Message, work: Callable[[], Message]) -> Message:
         """Answer from memory if this was the last question; else do the `work` and remember what it gave."""

@@ -24,13 +24,13 @@ from edge.facts.linux import LinuxFacts
 from edge.training.client import build_client, condition_of, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
-from edge.training.memory import Memory
 from edge.training.policy import Owner, SitePolicy
 from shared import federation as fed
 from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
 from shared.durable import read_if_present, write_atomic
 from shared.errors import RefusedError, TransportError
+from shared.tasks import adapter
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,6 @@ class Unsent:
 
     message: Message | None = None
     seconds: float = 0.0
-    memory: Memory = field(default_factory=Memory)
 
     def begin(self, head: bytes) -> None:
         """A message was taken on; a few hundred bytes, since the question can be asked again."""
@@ -118,7 +117,7 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
     )
     unsent = Unsent(settings.data / OWED)
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
-    _warm_up()
+    _warm_up(store)
     while alive():
         try:
             with FleetConnection(
@@ -146,7 +145,7 @@ def serve_once(connection: FleetConnection, app: ClientApp, unsent: Unsent, *, c
         if message is None:
             return False
         begun = clock.monotonic()
-        unsent.message = unsent.memory.answer(message, lambda: handle(app, message, connection.node))
+        unsent.message = handle(app, message, connection.node)
         unsent.seconds = clock.monotonic() - begun
     try:
         connection.reply(unsent.message, seconds=unsent.seconds)
@@ -203,12 +202,15 @@ def _known_node(settings: TrainerSettings) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _warm_up() -> None:
-    """Import what the first round would otherwise wait for."""
+def _warm_up(store: DatasetStore) -> None:
+    """Import what the first round would otherwise wait for: the frameworks of the tasks that have data here."""
     import onnxruntime  # noqa: F401
-    import torch
 
-    torch.set_num_threads(1)
+    for name in store.tasks():
+        try:
+            adapter(name).warm_up()
+        except (RefusedError, ImportError) as error:  # the round that asks for it will say so to the run
+            log.warning("there is data for %s, which cannot be trained here: %s", name, error)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

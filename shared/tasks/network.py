@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ContractError
 from shared.task import Examples, Moments, Recipe, Score, Trained, Weights
+from shared.tasks.scoring import score, statistics
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,11 @@ class NetworkTask:
     input_shape: tuple[int, ...]
     build: Callable[[], torch.nn.Module]
     """Makes the module with freshly drawn parameters; takes its randomness from torch's global generator."""
+
+    def warm_up(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
 
     def initial(self, *, seed: int, moments: Moments) -> Weights:
         module = self._module(seed)
@@ -78,12 +84,12 @@ class NetworkTask:
             return []
         x = np.concatenate([part.x for part in parts])
         y = np.concatenate([part.y for part in parts])
-        logits = self.logits(weights, x).astype(np.float64)
+        logits = self.logits(weights, x)
         ends = np.cumsum([len(part) for part in parts])[:-1]
-        return [_score(*pair) for pair in zip(np.split(logits, ends), np.split(y, ends), strict=True)]
+        return [score(*pair) for pair in zip(np.split(logits, ends), np.split(y, ends), strict=True)]
 
     def evaluate(self, weights: Mapping[str, NDArray[np.float32]], data: Examples) -> Score:
-        return _score(self.logits(weights, data.x).astype(np.float64), data.y)
+        return score(self.logits(weights, data.x), data.y)
 
     def logits(self, weights: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -135,21 +141,6 @@ class NetworkTask:
         except RuntimeError as error:
             raise ContractError(f"these are no weights of {self.name}: {error}") from error
         return module
-
-
-def statistics(moments: Moments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel; a channel that never moves gets deviation 1."""
-    count = max(moments.count, 1)
-    mean = moments.total / count
-    variance = np.maximum(moments.square / count - mean**2, 0.0)
-    deviation = np.sqrt(variance)
-    return mean, np.where(deviation < 1e-6, 1.0, deviation)
-
-
-def _score(logits: NDArray[np.float64], y: NDArray[np.int64]) -> Score:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
-    return Score(correct=int((logits.argmax(axis=1) == y).sum()), examples=len(y), loss_sum=float(losses.sum()))
 
 
 def _per_channel(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -7,19 +7,19 @@ without TLS and keeps its state in memory, which favours it.
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+
+import psutil
 
 from cloud.models.line import LocalRecipe
 from cloud.training.events import RoundFinished, RoundStarted
@@ -100,12 +100,21 @@ def _stock(place: Path, rounds: int) -> float:
                 started.append(start("flower-supernode", *address, "--node-config", f"number={n}"))
             _wait(place)
         finally:
-            for process in started:  # each with the processes that it started
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            for process in started:
+                _end(process)
     rows = _rows(place)
     marks = [next(row["at"] for row in rows if row["kind"] == "begin")]
     return _overhead(place, [*marks, *(row["at"] for row in rows if row["kind"] == "end")])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it with all that it started, which is in sessions of its own."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
 
 
 def _submit(port: int, rounds: int) -> None:
@@ -129,17 +138,16 @@ def _submit(port: int, rounds: int) -> None:
 
 
 def _bundle(rounds: int) -> bytes:
+    from flwr.cli.build import build_fab_from_files
+
     project = (
-        '[project]\nname = "stock"\nversion = "1"\ndescription = "peer"\nlicense = "Apache-2.0"\n'
+        '[project]\nname = "stock"\nversion = "1.0.0"\ndescription = "peer"\nlicense = "Apache-2.0"\n'
         '[tool.flwr.app]\npublisher = "bench"\n'
-        '[tool.flwr.app.components]\nserverapp = "tests.benchmarks.stock_app:server"\n'
-        'clientapp = "tests.benchmarks.stock_app:client"\n'
+        '[tool.flwr.app.components]\nserverapp = "stock_app:server"\nclientapp = "stock_app:client"\n'
         f"[tool.flwr.app.config]\nrounds = {rounds}\n"
     )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("pyproject.toml", project)
-    return buffer.getvalue()
+    app = Path(__file__).with_name("stock_app.py")
+    return build_fab_from_files({"pyproject.toml": project.encode(), "stock_app.py": app})[0]
 
 
 def _wait(place: Path) -> None:

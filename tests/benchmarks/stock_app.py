@@ -55,9 +55,11 @@ def timed(kind: str, work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Timed:
-    """A task whose training and evaluation are timed."""
+    """A task whose training and evaluation are timed, imports left out."""
 
     def __init__(self, name: str) -> None:
+        import torch  # noqa: F401  a process that is new for each message pays for this, and it is no training
+
         self._task = adapter(name)
         self.train = timed("train", self._task.train)
         self.evaluate = timed("evaluate", self._task.evaluate)

@@ -82,6 +82,7 @@ def plan(seed: int, devices: Sequence[str], *, kills: int = 42, rounds: int = RO
     random.shuffle(middle)
     drawn = sorted(random.randint(1, rounds) for _ in middle)
     return _thin(
+        random,
         [
             *(one(victim, phase, 0, 0.3) for victim, phase in EARLY),
             *(one(victim, Phase.ROUNDS, round_, 3.5) for victim, round_ in zip(middle, drawn, strict=True)),
@@ -91,9 +92,11 @@ def plan(seed: int, devices: Sequence[str], *, kills: int = 42, rounds: int = RO
     )
 
 
-def _thin(whole: list[Kill], kills: int) -> list[Kill]:
+def _thin(random: Random, whole: list[Kill], kills: int) -> list[Kill]:
     """So many of them, of each kind of process as evenly as can be, in their order."""
     groups = [[at for at, kill in enumerate(whole) if kill.victim is victim] for victim in Victim]
+    for group in groups:
+        random.shuffle(group)
     turns = [at for turn in zip_longest(*groups) for at in turn if at is not None]
     return [whole[at] for at in sorted(turns[:kills])]
 

@@ -24,7 +24,7 @@ from shared.tasks.records import from_record, to_record
 from shared.tasks.weights import weights_digest
 
 DEVICES = ("a", "b", "c")
-ROUNDS = 3
+ROUNDS = 2
 BEGIN = {"w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), "b": np.ones(4, dtype=np.float32)}
 
 
@@ -66,10 +66,10 @@ class Office(Grid):
     def pull_messages(self, message_ids): ...
 
 
-def work(directory, *, order):
+def work(directory, *, order, rounds=ROUNDS):
     """What a job does between the statistics and the export; returns the digest."""
     members = [Member(device=device, node=number + 1) for number, device in enumerate(DEVICES)]
-    spec = RunSpec(run="run-1", task="fashion", members=members, seed=7, rounds=ROUNDS)
+    spec = RunSpec(run="run-1", task="fashion", members=members, seed=7, rounds=rounds)
     ledger = RunLedger(directory)
     begin, registered = ledger.last_committed() or _begin(ledger)
     strategy = RunStrategy(
@@ -80,7 +80,7 @@ def work(directory, *, order):
         ledger=ledger,
         clock=SystemClock(),
     )
-    strategy.start(Office(order), to_record(begin.weights), num_rounds=ROUNDS - begin.round, timeout=1.0)
+    strategy.start(Office(order), to_record(begin.weights), num_rounds=rounds - begin.round, timeout=1.0)
     return weights_digest(strategy.state.weights)
 
 
@@ -92,13 +92,13 @@ def _begin(ledger):
     return begin, registered
 
 
-def killed_at(directory: Path, number: int, *, torn: bool) -> bool:
+def killed_at(directory: Path, number: int, *, torn: bool, rounds: int = ROUNDS) -> bool:
     """Work in a child that is killed before its `number`-th step on the disk; whether it got that far."""
     child = os.fork()
     if child == 0:
         try:
             _arm(number, torn=torn)
-            work(directory, order=number)
+            work(directory, order=number, rounds=rounds)
             os._exit(0)
         finally:
             os._exit(1)
@@ -150,13 +150,14 @@ def test_wherever_a_job_is_killed_the_next_ends_with_the_same_model(tmp_path, un
     assert number > 3 * ROUNDS  # else nothing was killed
 
 
-def test_a_job_that_is_killed_at_every_step_of_every_attempt_still_ends(tmp_path, undisturbed):
-    """Each attempt gets a few steps farther than the one before began."""
+def test_a_job_that_is_killed_again_and_again_still_ends(tmp_path):
+    """Each attempt is killed after so many steps, which is little more than one round takes."""
+    alone = work(tmp_path / "alone", order=0, rounds=4)
     attempts = 0
-    while killed_at(tmp_path, 14, torn=attempts % 2 == 1):
+    while killed_at(tmp_path / "killed", 14, torn=attempts % 2 == 1, rounds=4):
         attempts += 1
         assert attempts < 20
-    assert work(tmp_path, order=3) == undisturbed
-    rounds = [event.round for event in RunLedger(tmp_path).events() if isinstance(event, RoundFinished)]
-    assert rounds == [1, 2, 3]
-    assert attempts >= 2
+    assert work(tmp_path / "killed", order=3, rounds=4) == alone
+    rounds = [event.round for event in RunLedger(tmp_path / "killed").events() if isinstance(event, RoundFinished)]
+    assert rounds == [1, 2, 3, 4]
+    assert attempts >= 3

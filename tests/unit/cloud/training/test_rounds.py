@@ -122,7 +122,7 @@ def test_the_servers_variate_is_the_mean_of_the_devices(federation):
         with np.load(federation.directory / member.device / "small.control.npz") as kept:
             own.append(kept["small-run-1@2"])
     mean = np.mean(own, axis=0)
-    assert np.abs(checkpoint.velocity[CONTROL] - mean).max() < 1e-3 * np.abs(mean).max()
+    assert np.abs(checkpoint.state[CONTROL] - mean).max() < 1e-3 * np.abs(mean).max()
 
 
 def _trained(**fields):

@@ -1,5 +1,7 @@
 """What a device's owner does not allow does not happen, however often and whatever a server asks."""
 
+from pathlib import Path
+
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
@@ -71,7 +73,11 @@ def test_one_more_rule_never_allows_more(models, purposes, model, purpose):
 
 
 class Untouched:
+    directory = Path("/nowhere")
+
     """A data store that must not be opened."""
+
+    directory = Path("nowhere")
 
     def training(self, *_args, **_named):
         raise AssertionError("the data were opened")
