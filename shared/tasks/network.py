@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,6 +61,32 @@ class NetworkTask:
         done = _descend(module, data, recipe)
         examples = -(-done.examples // recipe.epochs)
         return Trained(weights=_arrays(module), examples=examples, loss=done.loss, steps=done.steps)
+
+    def train_many(
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        clients: Sequence[tuple[Examples, Recipe]],
+        *,
+        workers: int = 1,
+    ) -> Iterator[tuple[int, Trained]]:
+        """Train many clients from the same weights at once (`shared.task_many`)."""
+        from shared.tasks.network_many import NotStackableError, train_stacked
+
+        try:
+            yield from train_stacked(self._load(weights, seed=0), clients, workers=workers)
+        except NotStackableError:
+            for position, (data, recipe) in enumerate(clients):
+                yield position, self.train(weights, data, recipe)
+
+    def evaluate_many(self, weights: Mapping[str, NDArray[np.float32]], parts: Sequence[Examples]) -> list[Score]:
+        """Score the same weights on the data of many clients at once."""
+        if not parts:
+            return []
+        x = np.concatenate([part.x for part in parts])
+        y = np.concatenate([part.y for part in parts])
+        logits = self.logits(weights, x)
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        return [score(*pair) for pair in zip(np.split(logits, ends), np.split(y, ends), strict=True)]
 
     def evaluate(self, weights: Mapping[str, NDArray[np.float32]], data: Examples) -> Score:
         return score(self.logits(weights, data.x), data.y)
