@@ -13,6 +13,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 import shared.tasks
 from cloud.training.asking import Roster
+from cloud.training.buffered import BufferedTraining
 from cloud.training.events import StatisticsTaken
 from cloud.training.ledger import Checkpoint, RunLedger
 from cloud.training.optimisers import FedAvg
@@ -155,8 +156,25 @@ class Federation:
         """Do what is left of the run's rounds, or those up to `upto`."""
         ledger = self.ledger(spec)
         begin, registered = ledger.last_committed()
-        roster = Roster(spec.members, task=spec.task, ttl_s=60.0, run=spec.run)
+        roster = Roster(spec.members, task=spec.task, run=spec.run, ttl_s=60.0)
         strategy = RunStrategy(spec, roster=roster, registered=registered, begin=begin, ledger=ledger, clock=self.clock)
         left = (spec.rounds if upto is None else upto) - begin.round
         strategy.start(self.grid, to_record(begin.weights), num_rounds=left, timeout=60.0)
+        return ledger
+
+    def run_buffered(self, spec: RunSpec) -> RunLedger:
+        """The same with a buffer; waiting lets a second pass."""
+        ledger = self.ledger(spec)
+        begin, registered = ledger.last_committed()
+        roster = Roster(spec.members, task=spec.task, run=spec.run, ttl_s=60.0)
+        training = BufferedTraining(
+            spec,
+            roster=roster,
+            registered=registered,
+            begin=begin,
+            ledger=ledger,
+            clock=self.clock,
+            sleep=lambda _: self.clock.advance(1.0),
+        )
+        training.run(self.grid)
         return ledger

@@ -12,11 +12,11 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from edge.update.obstacles import within
-from shared.errors import HinterlandError
+from shared.errors import RefusedError
 from shared.federation import Instruction
 
 
-class VetoError(HinterlandError):
+class VetoError(RefusedError):
     """The owner of this device does not allow it."""
 
 
