@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rollout attacks faults test test-fast fuzz check format conformance bench lock clean soak
+.PHONY: help setup demo rollout attacks durable private poison faults test test-fast fuzz check format conformance bench lock clean soak
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -25,6 +25,15 @@ rollout: setup  ## Good and bad releases on forty devices; leaves report/rollout
 
 attacks: setup  ## Carry out every attack on a running world; leaves report/attacks.html
 	@$(BIN)/hinterland simulate --scenario attacks
+
+private: setup  ## Sums without updates, noise, and a budget that ends a run; leaves report/private.json
+	@$(BIN)/hinterland simulate --scenario private
+
+poison: setup  ## Seven poisoned updates against every rule; leaves report/poison.json
+	@$(BIN)/hinterland simulate --scenario poison
+
+durable: setup  ## A federated run under forty kills, and the same one left alone; leaves report/durable.json
+	@$(BIN)/hinterland simulate --scenario durable
 
 faults: setup  ## Kills, power cuts, broken disks and wires, row by row; leaves report/faults.json
 	HINTERLAND_FAULT_REPORT=report/faults.json $(BIN)/python -m pytest -v tests/fault

@@ -139,7 +139,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Longest time between two looks at the state of the world."""
 
     attempts: int = 5
-    """Job processes started for one federated run before it is given up."""
+    """Job processes started for one federated run, without a newly committed round or phase, before it is given up."""
 
     renew_s: float = 600.0
     """Time between two looks at what must be signed again before it expires."""

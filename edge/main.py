@@ -91,8 +91,10 @@ def _fingerprint(settings: conf.Settings) -> str:
 def _train(settings: conf.Settings) -> None:
     _log(settings)
 
+    from edge.training.policy import SitePolicy
     from edge.training.trainer import TrainerSettings, run_trainer
 
+    owner = settings.training.policy
     identity = Identity.load(settings.state / "identity")
     run_trainer(
         TrainerSettings(
@@ -101,6 +103,14 @@ def _train(settings: conf.Settings) -> None:
             ca=identity.authority_file,
             key=identity.key_file,
             data=settings.data,
+            metered=settings.link.metered,
+            policy=SitePolicy(
+                tasks=tuple(owner.tasks),
+                models=tuple(owner.models),
+                purposes=tuple(owner.purposes),
+                refuse=tuple(owner.refuse),
+                hours=tuple(owner.hours),
+            ),
         )
     )
 

@@ -19,6 +19,7 @@ from shared.bundle import Schema
 from shared.distribution import Distribution, Fleet
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
+from shared.quarantine import Released, Suspect
 
 T = TypeVar("T")
 
@@ -119,6 +120,14 @@ class Client:
         """Shut a device out."""
         return self._send("POST", f"/devices/{device}/revoke", api.Revocation(reason=reason), api.Device)
 
+    def quarantine(self) -> list[Suspect]:
+        """Every device that something is held against."""
+        return self._get("/quarantine", list[Suspect])
+
+    def release_device(self, device: str, *, reason: str) -> Suspect:
+        """Let a device back into later runs."""
+        return self._send("POST", f"/quarantine/{quote(device, safe='')}/release", Released(reason=reason), Suspect)
+
     def fleets(self) -> list[Fleet]:
         """Every fleet, and how it is sent model bytes."""
         return self._get("/fleets", list[Fleet])
@@ -152,6 +161,10 @@ class Client:
     def run(self, run: str) -> api.Run:
         """One run."""
         return self._get(f"/runs/{run}", api.Run)
+
+    def progress(self, run: str, *, since: int = 0) -> list[api.RoundProgress]:
+        """How far each client of each round is, from round `since` on."""
+        return self._get(f"/runs/{run}/progress", list[api.RoundProgress], params={"since": str(since)})
 
     def put_blob(self, data: bytes) -> Digest:
         """Send the bytes of a file; return their name."""

@@ -90,6 +90,17 @@ def runs(found: Sequence[api.Run]) -> Table:
     return table("Federated runs", columns, rows)
 
 
+def progress(found: api.RoundProgress) -> Table:
+    """One line a client of a round."""
+    rows = [
+        (device, client.state, client.examples or "", moment(client.at), client.reason)
+        for device, client in sorted(found.clients.items())
+    ]
+    rows += [(device, "excluded", "", "", why) for device, why in sorted(found.excluded.items())]
+    done = "closed" if found.finished else "under way"
+    return table(f"Round {found.round}, {done}", ("device", "state", "examples", "since", "reason"), rows)
+
+
 def rounds(run: api.Run) -> Table:
     """One line a round."""
     rows = [

@@ -208,6 +208,30 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
+class ClientProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one client of a round is."""
+
+    state: str
+    """`selected`, `training`, `uploaded`, `late`, `quarantined` or `failed`."""
+
+    at: float
+    """Since when, Unix seconds."""
+
+    reason: str = ""
+    examples: int = 0
+    """That its update stands for."""
+
+
+class RoundProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the clients of a round are."""
+
+    round: int
+    finished: bool = False
+    clients: dict[str, ClientProgress] = {}
+    excluded: dict[str, str] = {}
+    """Device that was not to be drawn → why."""
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One federated run."""
 
@@ -226,6 +250,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     finished_at: float | None = None
     rounds: list[Round] = []
+    progress: list[RoundProgress] = []
+    """Of the clients; filled where it was asked for."""
 
 
 class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from shared.errors import FaultError
 
@@ -24,9 +26,18 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         FaultError: the disk is full, read-only or failing; `path` still holds what it held, or, where only the last
             step failed, the new bytes, which a power cut may undo.
     """
+    replace_atomic(path, lambda file: file.write(data), mode=mode)
+
+
+def replace_atomic(path: Path, write: Callable[[BinaryIO], object], *, mode: int = 0o644) -> None:
+    """As `write_atomic`, for what is too large to be in memory at once: `write` puts it into the file it is given.
+
+    Raises:
+        FaultError: as `write_atomic`.
+    """
     try:
         make_directory(path.parent)
-        _replace(path, data, mode)
+        _replace(path, write, mode)
     except OSError as error:
         raise FaultError(f"{path} could not be written: {error.strerror}", hint="Check the disk.") from error
 
@@ -83,12 +94,12 @@ def read_if_present(path: Path) -> bytes | None:
         raise FaultError(f"{path} could not be read: {error.strerror}") from error
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
+def _replace(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

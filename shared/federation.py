@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from shared.tasks.compression import Compression
+
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
@@ -25,14 +27,26 @@ NONCE = "nonce"
 GRAPH = "graph"
 """Field that carries the calibration graph, ONNX bytes."""
 
+LOST = "lost: the device was ended before it could answer"
+"""Reason of an error reply by a device that was started again and finds that it owes an answer."""
+
 CANDIDATE = "candidate:"
 """Prefix of the fields that carry candidate files, ONNX bytes; the file's name follows."""
 
 BASELINE = "baseline"
 """Field that names the candidate the others are compared with: the float file."""
 
+UPDATE = "update"
+"""Field of a reply's config record that holds a compressed client update (`shared.tasks.compression`)."""
+
 EXAMPLES = "num-examples"
 """The metric that Flower's strategies weight client updates by."""
+
+CONTROL = "control"
+"""Record with the server's control variate (SCAFFOLD)."""
+
+CONDITION = "condition"
+"""Field of an evaluation's config record that holds a packed `Condition`."""
 
 LOSS = "loss"
 LOSS_SUM = "loss-sum"
@@ -44,6 +58,24 @@ MOMENTS = "query.moments"
 CALIBRATE = "query.calibrate"
 JUDGE = "query.judge"
 """Message types, as `flwr.clientapp.ClientApp` routes them."""
+
+
+VETOED = 451
+"""Code of the error by which a device answers what its owner does not allow; Flower's own codes are below 100."""
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a device is at the moment, as far as it says."""
+
+    on_battery: bool = False
+    charge: float | None = None
+    """Percent of what its batteries hold when full."""
+
+    heat_c: float | None = None
+    """Its hottest sensor, °C."""
+
+    metered: bool = False
+    """Its link costs by the byte."""
 
 
 class Instruction(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +93,29 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 1
     batch_size: int = 16
     learning_rate: float = 0.0
+    local_parts: tuple[str, ...] = ()
+    """Prefixes of the tensors that stay on the device and never leave it."""
+
+    compression: Compression = Compression()
+    """How the update travels back."""
+
+    run: str = ""
+    """Id of the run; what a device keeps between rounds belongs to it alone."""
+
+    proximal: float = 0.0
+    """FedProx's µ: how strongly training is held at the global weights."""
+
+    controlled: bool = False
+    """SCAFFOLD: the server's control variate comes along, and the device keeps one of its own."""
+
+    budget_s: float = 0.0
+    """Seconds of training after which the device stops between two batches; 0 for no limit."""
+
+    model: str = ""
+    """Name of the model line."""
+
+    purpose: str = ""
+    """What the run is for. It, the run and the model are the server's word, by which the device's owner may refuse."""
 
 
 class MomentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +130,7 @@ class MomentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     total: list[float]
     square: list[float]
+    condition: Condition | None = None
 
 
 class RangesAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ Only an adapter behind this port knows a training framework; weights cross it as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,16 @@ class Recipe:
     seed: int
     """A function of (run seed, round, device); decides the order of the batches."""
 
+    proximal: float = 0.0
+    """µ of FedProx (Li et al. 2020, arXiv:1812.06127): adds µ/2 · ‖w − global w‖² to the loss."""
+
+    correction: Mapping[str, NDArray[np.float32]] | None = None
+    """Parameter → what is added to each of its gradients (SCAFFOLD's c − cᵢ); steps are then plain, without momentum,
+    as the bookkeeping of control variates assumes."""
+
+    stop: Callable[[], bool] | None = None
+    """Asked between two batches: whether to hand in what there is. At least one batch is trained on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
@@ -47,8 +57,13 @@ class Trained:
 
     weights: Weights
     examples: int
+    """Worked through, per epoch asked for: fewer than there are where training was stopped."""
+
     loss: float
     """Mean training loss over the last epoch."""
+
+    steps: int = 0
+    """Batches descended; 0 where the family does not count them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +90,14 @@ class TaskAdapter(Protocol):
     name: str
     labels: tuple[str, ...]
     input_shape: tuple[int, ...]
+
+    def warm_up(self) -> None:
+        """Import what training needs, so that the first round does not wait for it; may be called again.
+
+        Raises:
+            ImportError: the framework is not installed.
+        """
+        ...
 
     def initial(self, *, seed: int, moments: Moments) -> Weights:
         """First global weights; input normalisation from `moments` is part of them."""

@@ -32,6 +32,12 @@ Examples:
   hinterland simulate --scenario rollout --seed 7
 
   hinterland simulate --scenario rollout --devices 10000 --json
+
+  hinterland simulate --scenario private --seed 7
+
+  hinterland simulate --scenario poison --seed 7
+
+  hinterland simulate --scenario durable --seed 7
 """
 
 app = typer.Typer(add_completion=False, help="Run the whole system on this machine.")
@@ -43,6 +49,9 @@ class Scenario(StrEnum):
     LOOP = "loop"
     ATTACKS = "attacks"
     ROLLOUT = "rollout"
+    PRIVATE = "private"
+    POISON = "poison"
+    DURABLE = "durable"
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)
@@ -75,6 +84,15 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     The rollout: forty agents, two good releases, and five that must not get beyond their canaries. With --devices,
     as many virtual ones, of which some fail in the third wave. Ends with status 0 only if everything was observed.
 
+    The private: secure aggregation with devices that drop out, noise, and a budget that ends a run. Everything in
+    this process, with the devices' real code. Ends with status 0 only if everything was observed.
+
+    The poison: seven poisoned updates from every fifth client against every rule that combines updates, in this
+    process. Ends with status 0 only if none cost more than two points of accuracy and the gate named every liar.
+
+    Durable: one federated run left alone, then the same one while coordinator, SuperLink, job, broker, agents and
+    trainers are killed forty times. Ends with status 0 only if both ended with the same model, bit for bit.
+
     Ctrl-C stops every process.
     """
     console = Console(stderr=as_json and file is None)
@@ -91,7 +109,14 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
             data = prepare(state, console=console)
             if setup_only:
                 return
-            passed, document = (_rollout if scenario is Scenario.ROLLOUT else _loop)(place, data, seed=seed)
+            own = {
+                Scenario.ROLLOUT: _rollout,
+                Scenario.DURABLE: _durable,
+                Scenario.PRIVATE: _private,
+                Scenario.POISON: _poison,
+            }
+            tell = own.get(scenario, _loop)
+            passed, document = tell(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
         raise typer.Exit(130) from None
@@ -136,6 +161,24 @@ def _rollout(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
     from simulations.scenarios.rollout.play import play
 
     return play(data, seed=seed, **place._asdict()).held, place.report / "rollout.json"
+
+
+def _private(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.private.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "private.json"
+
+
+def _poison(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.poison.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "poison.json"
+
+
+def _durable(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.durable.play import play
+
+    return play(data, seed=seed, **place._asdict()).held, place.report / "durable.json"
 
 
 def _crowd(place: Place, *, seed: int, devices: int) -> tuple[bool, Path]:

@@ -24,6 +24,7 @@ from cloud.settings import AccessSettings
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database, open_database, sqlite_url
 from cloud.store.devices import Device, Devices, DeviceState
+from cloud.store.quarantine import Quarantine, Strike
 from cloud.store.releases import Releases
 from cloud.store.tables import metadata
 from shared.api import RolloutRequest, RunRequest
@@ -180,6 +181,8 @@ def fill(database, blobs, clock):
             )
         apply_line(connection, "street", LINE, at=clock.now(), by="operator:boss")
         apply_line(connection, "fresh", LINE | {"name": "fresh"}, at=clock.now(), by="operator:boss")
+        strike = Strike(device="secret-1", run="street-run-0", round=1, at=0.0, check="form", reason="-", measured="")
+        Quarantine(connection).strike(strike)
         order_run(connection, RunRequest(model="street"), fleet="lab", at=clock.now(), by="operator:boss")
         Releases(connection).add(release)
         order_rollout(connection, RolloutRequest(release="street-1"), fleet="lab", at=clock.now(), by="operator:boss")

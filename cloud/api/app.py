@@ -10,11 +10,23 @@ from fastapi.routing import APIRoute
 from cloud.api import problems
 from cloud.api.described import describe
 from cloud.api.headers import Headers
-from cloud.api.routes import approvals, devices, enrolment, fleets, insight, keys, models, releases, rollouts, runs
+from cloud.api.routes import (
+    approvals,
+    devices,
+    enrolment,
+    fleets,
+    insight,
+    keys,
+    models,
+    quarantine,
+    releases,
+    rollouts,
+    runs,
+)
 from cloud.api.services import Services, action_of, is_open
 from shared.api import PREFIX
 
-ROUTES = (enrolment, keys, devices, fleets, models, runs, releases, approvals, rollouts, insight)
+ROUTES = (enrolment, keys, devices, fleets, models, runs, quarantine, releases, approvals, rollouts, insight)
 
 
 def create_app(services: Services) -> FastAPI:

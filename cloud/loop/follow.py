@@ -9,11 +9,13 @@ import msgspec
 from sqlalchemy import Connection
 
 from cloud.audit.log import AuditLog
+from cloud.loop.quarantine import take_refusal
 from cloud.store.events import Events
 from cloud.store.runs import Round, Run, Runs, RunState
 from cloud.training.events import (
     AnyEvent,
     AttemptStarted,
+    Cause,
     PhaseStarted,
     QueryRefused,
     RoundFinished,
@@ -22,6 +24,7 @@ from cloud.training.events import (
     RunFinished,
     UpdateRefused,
 )
+from cloud.training.progress import RoundProgress, advance
 
 ACTOR = "coordinator"
 
@@ -30,6 +33,7 @@ def take_events(connection: Connection, run: Run, events: Sequence[AnyEvent], *,
     """Store what `events` tell, and with it that the ledger was followed up to byte `offset`."""
     for event in events:
         _take(connection, run, event)
+    _keep_progress(connection, run, events)
     Runs(connection).change(run.id, followed=offset)
 
 
@@ -43,7 +47,12 @@ def _take(connection: Connection, run: Run, event: AnyEvent) -> None:
             tell("run.phase", run.id, f"{run.id}: {event.phase}", at=event.at, phase=event.phase.value)
         case RoundStarted():
             Runs(connection).put_round(Round(run=run.id, number=event.round, cohort=event.cohort, at=event.at))
+        case UpdateRefused() | QueryRefused() if event.cause is Cause.VETOED:
+            text = f"{event.device} takes no part in {run.id}: {event.reason}"
+            tell("run.vetoed", run.id, text, at=event.at, device=event.device, reason=event.reason)
         case UpdateRefused() | QueryRefused():
+            if isinstance(event, UpdateRefused):
+                take_refusal(connection, run, event)
             text = f"{run.id} took nothing from {event.device}: {event.reason}"
             tell("run.refused", run.id, text, at=event.at, device=event.device, reason=event.reason)
         case RoundFinished():
@@ -58,21 +67,44 @@ def _take(connection: Connection, run: Run, event: AnyEvent) -> None:
             pass
 
 
+def _keep_progress(connection: Connection, run: Run, events: Sequence[AnyEvent]) -> None:
+    """Go on with the stored progress of the rounds that `events` tell of."""
+    touched = {number for event in events if (number := getattr(event, "round", None)) is not None}
+    if not touched:
+        return
+    rows = {row.number: row for row in Runs(connection).rounds(run.id) if row.number in touched}
+    rounds = {n: msgspec.convert(row.progress, RoundProgress) for n, row in rows.items() if row.progress}
+    for event in events:
+        rounds = advance(rounds, event)
+    for number in sorted(rows.keys() & rounds.keys()):
+        told = msgspec.to_builtins(rounds[number])
+        Runs(connection).put_round(msgspec.structs.replace(rows[number], progress=told))
+
+
 def _finish_round(connection: Connection, run: Run, event: RoundFinished) -> None:
-    started = next((row for row in Runs(connection).rounds(run.id) if row.number == event.round), None)
+    started = Runs(connection).round(run.id, event.round)
     metrics = {
         "train_loss": event.train_loss,
         "loss": event.loss,
         "accuracy": event.accuracy,
         "accepted": float(event.accepted),
         "refused": float(event.refused),
+        "late": float(event.late),
         "seconds": event.seconds,
     }
     for device, score in event.devices.items():
         metrics[f"accuracy.{device}"] = score.correct / score.examples if score.examples else 0.0
     cohort = started.cohort if started else sorted(event.devices)
     Runs(connection).put_round(
-        Round(run=run.id, number=event.round, cohort=cohort, metrics=metrics, digest=event.digest, at=event.at)
+        Round(
+            run=run.id,
+            number=event.round,
+            cohort=cohort,
+            metrics=metrics,
+            digest=event.digest,
+            at=event.at,
+            progress=started.progress if started else {},
+        )
     )
     text = f"{run.id} round {event.round}: accuracy {event.accuracy:.3f}, {event.accepted} updates"
     Events(connection).add("run.round", run.id, text, at=event.at, round=event.round, accuracy=event.accuracy)

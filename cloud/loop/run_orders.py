@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -12,12 +13,13 @@ from cloud.models.line import ModelLine, line_from
 from cloud.store.devices import Device, Devices
 from cloud.store.events import Events
 from cloud.store.lines import Lines
+from cloud.store.quarantine import Quarantine
 from cloud.store.runs import OPEN, Run, Runs, RunState
 from cloud.training.spec import Member, RunSpec, check
 from shared.api import RunRequest
 from shared.errors import ContractError, RefusedError
 
-FIXED = frozenset({"run", "task", "members", "start", "champion"})
+FIXED = frozenset({"run", "task", "members", "model", "start", "champion"})
 """Fields of a specification that an order cannot override."""
 
 
@@ -43,7 +45,14 @@ def order_run(
     runs = Runs(connection)
     _check_free(line, runs)
     number = runs.next_number(line.name)
-    members = _members(_chosen(connection, line, request, fleet), request.labels)
+    chosen = _chosen(connection, line, request, fleet)
+    out = sorted({held.device for held in Quarantine(connection).all()} & {device.id for device in chosen})
+    members = _members(connection, [device for device in chosen if device.id not in out], request.labels)
+    if out and len(members) < line.min_devices:
+        raise RefusedError(
+            f"{len(members)} devices are left, {line.min_devices} are needed: {', '.join(out[:5])} quarantined",
+            hint="`hinterland quarantine list` says why, `hinterland quarantine release` lets one back in.",
+        )
     spec = _spec(line, request, run=f"{line.name}-run-{number}", members=members, number=number)
     if request.start:
         runs.get(request.start)
@@ -60,11 +69,16 @@ def order_run(
     runs.add(run)
     names = [member.device for member in members]
     AuditLog(connection).add(
-        at=at, actor=by, action="run.create", subject=run.id, reason=request.reason, after={"devices": names}
+        at=at,
+        actor=by,
+        action="run.create",
+        subject=run.id,
+        reason=request.reason,
+        after={"devices": names, "quarantined": out},
     )
-    Events(connection).add(
-        "run.queued", run.id, f"{run.id} is to train on {len(names)} devices", at=at, cause=cause, devices=names
-    )
+    said = f"; left out, for they are quarantined: {', '.join(out)}" if out else ""
+    text = f"{run.id} is to train on {len(names)} devices{said}"
+    Events(connection).add("run.queued", run.id, text, at=at, cause=cause, devices=names, quarantined=out)
     return run
 
 
@@ -94,14 +108,18 @@ def _chosen(connection: Connection, line: ModelLine, request: RunRequest, fleet:
     return [device for name in line.fleets or (fleet,) for device in store.enrolled(fleet=name)]
 
 
-def _members(devices: Sequence[Device], labels: dict[str, int]) -> list[Member]:
+def _members(connection: Connection, devices: Sequence[Device], labels: dict[str, int]) -> list[Member]:
+    strikes = Counter(strike.device for strike in Quarantine(connection).strikes())
     for device in devices:
         if not device.node:
             raise RefusedError(
                 f"{device.id} is not known to the federated engine",
                 hint="A revoked device cannot train; a new one can once the SuperLink answers.",
             )
-    return [Member(device=device.id, node=int(device.node), labels=labels.get(device.id, 0)) for device in devices]
+    return [
+        Member(device=device.id, node=int(device.node), labels=labels.get(device.id, 0), strikes=strikes[device.id])
+        for device in devices
+    ]
 
 
 def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Member], number: int) -> RunSpec:
@@ -112,6 +130,7 @@ def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Membe
     base = RunSpec(
         run=run,
         task=line.task,
+        model=line.name,
         members=members,
         seed=line.seed + number - 1,
         rounds=line.rounds,

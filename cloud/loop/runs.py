@@ -21,6 +21,7 @@ from cloud.store.lines import Lines
 from cloud.store.releases import Releases
 from cloud.store.reports import statuses
 from cloud.store.runs import Run, Runs, RunState
+from cloud.training.headway import headway
 from cloud.training.ledger import RunLedger
 from cloud.training.result import WEIGHTS, RunResult, read_result
 from cloud.training.spec import FILE, RunSpec, write_spec
@@ -44,7 +45,7 @@ class RunKeeper:
     """Holds a directory for each run."""
 
     attempts: int
-    """Job processes started for one run before it is given up."""
+    """Job processes started for one run, without any headway, before it is given up."""
 
     def turn(self) -> None:
         """Bring every open run one step on; one whose files are broken is given up and holds nobody else up.
@@ -103,13 +104,17 @@ class RunKeeper:
         alive = self.jobs.running(place)  # asked before reading: what a job wrote before it ended is read below
         events, offset = RunLedger(place).read_since(run.followed)
         if events:
+            known, _ = RunLedger(place).read_since(0, until=run.followed)
+            got_on = headway([*known, *events]) > headway(known)
             with self.database.write() as connection:
                 take_events(connection, run, events, offset=offset)
+                if got_on:
+                    Runs(connection).change(run.id, attempts=0)
                 run = Runs(connection).get(run.id)
         if alive or run.state is not RunState.RUNNING:
             return
         if run.attempts >= self.attempts:
-            self._give_up(run, f"gave up after {run.attempts} attempts; see {place / 'job.log'}")
+            self._give_up(run, f"gave up after {run.attempts} attempts without headway; see {place / 'job.log'}")
             return
         with self.database.write() as connection:
             Runs(connection).change(run.id, attempts=run.attempts + 1)

@@ -27,10 +27,21 @@ class LocalRecipe(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 1
     batch_size: int = 32
     learning_rate: float = 0.05
+    proximal: float = 0.0
+    """µ of FedProx, 0 or more."""
+
+    scaffold: bool = False
+    """Whether control variates keep devices of unlike data from drifting apart (SCAFFOLD)."""
 
     def seeded(self, seed: int) -> Recipe:
         """The recipe of one device in one round."""
-        return Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, seed=seed)
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            proximal=self.proximal,
+        )
 
 
 class Retrain(RetrainPolicy, frozen=True, kw_only=True):
@@ -187,8 +198,8 @@ def _rules(line: ModelLine) -> dict[str, tuple[bool, str]]:
         "rounds": (line.rounds >= 1, "At least 1."),
         "min_devices": (line.min_devices >= 1, "At least 1."),
         "recipe": (
-            recipe.epochs >= 1 and recipe.batch_size >= 1 and recipe.learning_rate > 0,
-            "Epochs and batch size of at least 1, a learning rate above 0.",
+            recipe.epochs >= 1 and recipe.batch_size >= 1 and recipe.learning_rate > 0 and recipe.proximal >= 0,
+            "Epochs and batch size of at least 1, a learning rate above 0, proximal of 0 or more.",
         ),
         "bar": (all(0 <= share <= 1 for share in shares) and bar.parity > 0, "Shares from 0 to 1, parity above 0."),
         "waves": (rising, "Cumulative shares that rise to 1, for example [0.25, 1.0]."),

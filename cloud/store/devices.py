@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
@@ -159,6 +159,8 @@ class Devices:
         """Note that the device's key seems to be in two places."""
         self._connection.execute(update(devices).where(devices.c.id == device).values(alarm=text, alarm_at=at))
 
-    def seen(self, device: str, at: float) -> None:
-        """Note that a message of the device came in."""
-        self._connection.execute(_SEEN, {"of_device": device, "before": at, "last_seen": at})
+    def seen(self, names: Iterable[str], at: float) -> None:
+        """Note that a message of each of these devices came in."""
+        rows = [{"of_device": name, "before": at, "last_seen": at} for name in sorted(names)]
+        if rows:
+            self._connection.execute(_SEEN, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -40,6 +40,11 @@ class Events:
         """Append; part of the same transaction as what it tells, so that neither exists without the other."""
         row = {"at": at, "kind": kind, "subject": subject, "text": text, "data": data}
         self._connection.execute(_ADD, row)
+
+    def add_all(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows of `at`, `kind`, `subject`, `text` and `data`, in their order."""
+        if rows:
+            self._connection.execute(_ADD, list(rows))
 
     def after(self, last: int, *, limit: int = 500, subjects: Collection[str] | None = None) -> list[Event]:
         """Events with an id above `last`, oldest first; about `subjects` only, if they are given."""

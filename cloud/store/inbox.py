@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Insert, Update, bindparam, func, select, update
 
 from cloud.ingest.inbox import Arrival
 from cloud.store.database import Database
 from cloud.store.devices import Devices
-from cloud.store.reports import project
-from cloud.store.rows import columns, many, one
+from cloud.store.reports import MANY, Projection
+from cloud.store.rollouts import batched
+from cloud.store.rows import columns, many
 from cloud.store.tables import inbox_heads, receipts
 from shared.ids import DeviceId
 from shared.messages import Record
@@ -23,7 +24,7 @@ _KEY = ("device", "boot", "channel")
 _SAME = [inbox_heads.c[name] == bindparam(f"of_{name}") for name in _KEY]
 
 # Built once: building one takes five times as long as executing it, and ten thousand devices have a lot to say.
-_HEAD = select(inbox_heads).where(*_SAME)
+_HEADS = select(inbox_heads).where(inbox_heads.c.device.in_(bindparam("devices", expanding=True)))
 _ADD_HEAD, _CHANGE_HEAD = inbox_heads.insert(), update(inbox_heads).where(*_SAME)
 _ADD_RECEIPTS = receipts.insert()
 _KNOWN = select(receipts.c.seq).where(
@@ -81,36 +82,54 @@ class SqlInbox:
             streams[_Stream(arrival.device, arrival.batch.boot, arrival.batch.channel)].append(arrival)
         with self._database.write() as connection:
             self._watch(connection, arrivals, at)
-            highest = {stream: _store(connection, stream, group, at) for stream, group in sorted(streams.items())}
-            for device in {stream.device for stream in streams}:
-                Devices(connection).seen(device, at)
+            highest = _store(connection, streams, at)
+            Devices(connection).seen({stream.device for stream in streams}, at)
         return [highest[_Stream(device, batch.boot, batch.channel)] for device, batch in arrivals]
 
 
-def _store(connection: Connection, stream: _Stream, arrivals: Sequence[Arrival], at: float) -> int:
-    """Store one stream's share of a group; return the highest durable `seq`."""
-    head = _head(connection, stream)
-    sent = [record for arrival in arrivals for record in arrival.batch.records]
-    new = _unseen(connection, stream, {record.seq: record for record in reversed(sent)}, highest=head.highest)
-    if new:
-        rows = [stream._asdict() | {"seq": r.seq, "at": r.at, "received_at": at} for r in new]
-        connection.execute(_ADD_RECEIPTS, rows)
-    after = msgspec.structs.replace(
-        head,
-        highest=max([head.highest, *(record.seq for record in new)]),
-        stored=head.stored + len(new),
-        dropped=max([head.dropped, *(arrival.batch.dropped for arrival in arrivals)]),
-        resent=head.resent + len(sent) - len(new),
-        malformed=head.malformed + project(connection, stream.device, stream.channel, new, at=at),
-        at=at,
-    )
-    if connection.execute(_CHANGE_HEAD, stream.key | columns(after)).rowcount == 0:
-        connection.execute(_ADD_HEAD, columns(after))
-    return after.highest
+def _store(connection: Connection, streams: Mapping[_Stream, Sequence[Arrival]], at: float) -> dict[_Stream, int]:
+    """Store a group, one statement for each table; return the highest durable `seq` of each stream."""
+    before = _heads(connection, streams)
+    projection = Projection(connection, {stream.device for stream in streams}, at=at)
+    rows: list[dict[str, object]] = []
+    after: dict[_Stream, Head] = {}
+    for stream, arrivals in sorted(streams.items()):
+        head = before.get(stream) or Head(**stream._asdict())
+        sent = [record for arrival in arrivals for record in arrival.batch.records]
+        new = _unseen(connection, stream, {record.seq: record for record in reversed(sent)}, highest=head.highest)
+        rows += [stream._asdict() | {"seq": r.seq, "at": r.at, "received_at": at} for r in new]
+        after[stream] = msgspec.structs.replace(
+            head,
+            highest=max([head.highest, *(record.seq for record in new)]),
+            stored=head.stored + len(new),
+            dropped=max([head.dropped, *(arrival.batch.dropped for arrival in arrivals)]),
+            resent=head.resent + len(sent) - len(new),
+            malformed=head.malformed + projection.add(stream.device, stream.channel, new),
+            at=at,
+        )
+    projection.write()
+    _write(connection, _ADD_RECEIPTS, rows)
+    _write(connection, _ADD_HEAD, [columns(head) for stream, head in after.items() if stream not in before])
+    known = [stream.key | columns(head) for stream, head in after.items() if stream in before]
+    _write(connection, _CHANGE_HEAD, known)
+    return {stream: head.highest for stream, head in after.items()}
 
 
-def _head(connection: Connection, stream: _Stream) -> Head:
-    return one(connection, _HEAD, Head, stream.key) or Head(**stream._asdict())
+def _write(connection: Connection, statement: Insert | Update, rows: list[dict[str, object]]) -> None:
+    if rows:
+        connection.execute(statement, rows)
+
+
+def _heads(connection: Connection, streams: Iterable[_Stream]) -> dict[_Stream, Head]:
+    """The ledgers of those streams that have one."""
+    wanted, found = set(streams), {}
+    for names in batched(sorted({stream.device for stream in wanted}), MANY):
+        for row in connection.execute(_HEADS, {"devices": list(names)}).mappings():
+            head = msgspec.convert({str(name): value for name, value in row.items()}, Head)
+            stream = _Stream(DeviceId(head.device), head.boot, head.channel)
+            if stream in wanted:
+                found[stream] = head
+    return found
 
 
 def _unseen(connection: Connection, stream: _Stream, records: Mapping[int, Record], *, highest: int) -> list[Record]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Insert, bindparam, select, update
 
 from cloud.store.events import Events
-from cloud.store.rollouts import Rollouts
+from cloud.store.rollouts import Rollouts, batched
 from cloud.store.rows import many
 from cloud.store.shadows import Shadows
 from cloud.store.tables import device_status, drift_reports, telemetry
@@ -28,92 +28,142 @@ MAX_NAME = 80
 MAX_COUNT = 2**53
 """Beyond it JSON readers lose exactness, and SQL integers end at 2⁶³."""
 
-_MINE = (device_status.c.device == bindparam("of_device"), device_status.c.model == bindparam("of_model"))
+_STATUS_KEY = (device_status.c.device == bindparam("of_device"), device_status.c.model == bindparam("of_model"))
 
 # built once, see `cloud.store.inbox`
-_STEP = select(device_status.c.release, device_status.c.stage).where(*_MINE)
-_ADD_STATUS, _CHANGE_STATUS = device_status.insert(), update(device_status).where(*_MINE)
+_STATUSES = select(device_status).where(device_status.c.device.in_(bindparam("devices", expanding=True)))
+_ADD_STATUS, _CHANGE_STATUS = device_status.insert(), update(device_status).where(*_STATUS_KEY)
 _ADD_TELEMETRY, _ADD_DRIFT = telemetry.insert(), drift_reports.insert()
+
+MANY = 500
+"""Names in one question; SQLite takes 32,766 parameters, older ones 999."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 def project(connection: Connection, device: str, channel: Up, records: Sequence[Record], *, at: float) -> int:
-    """Keep what new `records` say, in their order; return how many could not be read.
-
-    A record that breaks the contract is acknowledged like any other: the device cannot send a better one.
-    """
-    keep = _PROJECTIONS[channel]
-    malformed = 0
-    for record in records:
-        try:
-            keep(connection, device, record, at)
-        except ContractError:
-            malformed += 1
+    """Keep what new `records` of one device say, in their order; return how many could not be read."""
+    projection = Projection(connection, [device], at=at)
+    malformed = projection.add(device, channel, records)
+    projection.write()
     return malformed
 
 
-def _keep_telemetry(connection: Connection, device: str, record: Record, at: float) -> None:
-    report = _read(record, Telemetry)
-    values = {field: getattr(report, field) for field in report.__struct_fields__}
-    connection.execute(_ADD_TELEMETRY, {"device": device, "received_at": at} | values)
+class Projection:
+    """What the reports of a group of devices come to: gathered, then written with one statement for each table.
+
+    A statement for each report costs more than all that it does; thousands of devices report at once.
+    """
+
+    def __init__(self, connection: Connection, devices: Iterable[str], *, at: float) -> None:
+        """Read how far `devices`, those that will be added, had come; `at` is now, Unix seconds."""
+        self._connection = connection
+        self._at = at
+        self._status: dict[tuple[str, str], dict[str, Any]] = {}
+        for names in batched(sorted(devices), MANY):
+            for row in connection.execute(_STATUSES, {"devices": list(names)}).mappings():
+                self._status[row["device"], row["model"]] = dict(row)
+        self._known = set(self._status)
+        self._changed: set[tuple[str, str]] = set()
+        self._telemetry: list[dict[str, Any]] = []
+        self._drift: list[dict[str, Any]] = []
+        self._told: list[dict[str, Any]] = []
+        self._said: list[tuple[str, UpdateStatus]] = []
+        self._shadows = Shadows(connection)
+        self._keep: dict[Up, Callable[[str, Record], None]] = {
+            Up.TELEMETRY: self._keep_telemetry,
+            Up.DRIFT: self._keep_drift,
+            Up.UPDATE: self._keep_update,
+            Up.SHADOW: self._keep_shadow,
+        }
+
+    def add(self, device: str, channel: Up, records: Sequence[Record]) -> int:
+        """Gather what new `records` say, in their order; return how many could not be read.
+
+        A record that breaks the contract is acknowledged like any other: the device cannot send a better one.
+        """
+        malformed = 0
+        for record in records:
+            try:
+                self._keep[channel](device, record)
+            except ContractError:
+                malformed += 1
+        return malformed
+
+    def write(self) -> None:
+        """Write all that was gathered."""
+        fresh = self._changed - self._known
+        _insert(self._connection, _ADD_STATUS, [self._status[key] for key in sorted(fresh)])
+        changed = [self._status[key] for key in sorted(self._changed - fresh)]
+        if changed:
+            mine = [row | {"of_device": row["device"], "of_model": row["model"]} for row in changed]
+            self._connection.execute(_CHANGE_STATUS, mine)
+        _insert(self._connection, _ADD_TELEMETRY, self._telemetry)
+        _insert(self._connection, _ADD_DRIFT, self._drift)
+        Events(self._connection).add_all(self._told)
+        Rollouts(self._connection).record(self._said, at=self._at)
+        self._shadows.write(at=self._at)
+
+    def _keep_telemetry(self, device: str, record: Record) -> None:
+        report = _read(record, Telemetry)
+        values = {field: getattr(report, field) for field in report.__struct_fields__}
+        self._telemetry.append({"device": device, "received_at": self._at} | values)
+
+    def _keep_drift(self, device: str, record: Record) -> None:
+        report = _read(record, DriftReport)
+        row = {
+            "device": device,
+            "model": report.model,
+            "release": report.release,
+            "reference": report.reference,
+            "until": report.until,
+            "body": record.body,
+            "received_at": self._at,
+        }
+        self._drift.append(row)
+
+    def _keep_update(self, device: str, record: Record) -> None:
+        status = _read(record, UpdateStatus)
+        key = (device, status.model)
+        before = self._status.get(key)
+        row = {
+            "device": device,
+            "model": status.model,
+            "release": status.release,
+            "stage": status.stage.value,
+            "slot": status.slot,
+            "variant": status.variant,
+            "reason": status.reason,
+            "received": status.received,
+            "total": status.total,
+            "serving": before["serving"] if before else "",
+            "serving_variant": before["serving_variant"] if before else "",
+            "at": self._at,
+        }
+        if status.stage is Stage.ACTIVE:
+            row |= {"serving": status.release, "serving_variant": status.variant}
+        if before is None or (before["release"], before["stage"]) != (row["release"], row["stage"]):
+            self._told.append(_told(device, status, self._at))
+        self._status[key] = row
+        self._changed.add(key)
+        self._said.append((device, status))
+
+    def _keep_shadow(self, device: str, record: Record) -> None:
+        self._shadows.add(device, _read(record, ShadowReport))
 
 
-def _keep_drift(connection: Connection, device: str, record: Record, at: float) -> None:
-    report = _read(record, DriftReport)
-    row = {
-        "device": device,
-        "model": report.model,
-        "release": report.release,
-        "reference": report.reference,
-        "until": report.until,
-        "body": record.body,
-        "received_at": at,
-    }
-    connection.execute(_ADD_DRIFT, row)
+def _insert(connection: Connection, statement: Insert, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, rows)
 
 
-def _keep_update(connection: Connection, device: str, record: Record, at: float) -> None:
-    status = _read(record, UpdateStatus)
-    values = {
-        "release": status.release,
-        "stage": status.stage.value,
-        "slot": status.slot,
-        "variant": status.variant,
-        "reason": status.reason,
-        "received": status.received,
-        "total": status.total,
-        "at": at,
-    }
-    if status.stage is Stage.ACTIVE:
-        values |= {"serving": status.release, "serving_variant": status.variant}
-    if _put_status(connection, device, status.model, values):
-        _tell(connection, device, status, at)
-    Rollouts(connection).record(device, status, at=at)
-
-
-def _keep_shadow(connection: Connection, device: str, record: Record, at: float) -> None:
-    Shadows(connection).add(device, _read(record, ShadowReport), at=at)
-
-
-def _tell(connection: Connection, device: str, status: UpdateStatus, at: float) -> None:
-    """Put a step on the timeline; progress within a step is not news."""
+def _told(device: str, status: UpdateStatus, at: float) -> dict[str, Any]:
+    """A step as it stands on the timeline; progress within a step is not news."""
     subject = status.release or "signed metadata"  # what a device says of no release is about all of it
     text = f"{device}: {subject} {status.stage.value}" + (f" ({status.reason})" if status.reason else "")
     said = {"model": status.model, "release": status.release, "stage": status.stage.value, "reason": status.reason}
-    Events(connection).add(f"update.{status.stage.value}", device, text, at=at, device=device, slot=status.slot, **said)
-
-
-def _put_status(connection: Connection, device: str, model: str, values: dict[str, str | int | float]) -> bool:
-    """Keep a device's newest word; whether it is about another step than the one before."""
-    mine = {"of_device": device, "of_model": model}
-    before = connection.execute(_STEP, mine).first()
-    if before is not None:
-        connection.execute(_CHANGE_STATUS, mine | values)
-    else:
-        first = {"device": device, "model": model, "serving": "", "serving_variant": ""}
-        connection.execute(_ADD_STATUS, first | values)
-    return before is None or tuple(before) != (values["release"], values["stage"])
+    data = {"device": device, "slot": status.slot, **said}
+    return {"at": at, "kind": f"update.{status.stage.value}", "subject": device, "text": text, "data": data}
 
 
 def _read(record: Record, kind: type[T]) -> T:
@@ -129,14 +179,6 @@ def _read(record: Record, kind: type[T]) -> T:
         if isinstance(value, float) and not math.isfinite(value):
             raise ContractError(f"{field} of a {kind.__name__} is no time")
     return report
-
-
-_PROJECTIONS: dict[Up, Callable[[Connection, str, Record, float], None]] = {
-    Up.TELEMETRY: _keep_telemetry,
-    Up.DRIFT: _keep_drift,
-    Up.UPDATE: _keep_update,
-    Up.SHADOW: _keep_shadow,
-}
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -171,13 +171,18 @@ class Rollouts:
         query = select(*named, func.count()).where(rollout_devices.c.rollout == rollout, rollout_devices.c.stage != "")
         return {(wave, Stage(stage)): count for wave, stage, count in self._connection.execute(query.group_by(*named))}
 
-    def record(self, device: str, status: UpdateStatus, *, at: float) -> None:
-        """Take a device's report into every rollout of that release which has it in a wave."""
-        mine = {"of_device": device, "of_release": status.release}
-        values = {"stage": status.stage.value, "reason": status.reason, "at": at}
-        self._connection.execute(_SAID, mine | values)
-        if status.stage is Stage.ACTIVE:
-            self._connection.execute(_FIRST_ACTIVE, mine | {"active_at": at})
+    def record(self, said: Sequence[tuple[str, UpdateStatus]], *, at: float) -> None:
+        """Take devices' reports, in their order, into every rollout of those releases which has them in a wave."""
+        rows = [
+            {"of_device": device, "of_release": status.release, "stage": status.stage.value, "reason": status.reason}
+            for device, status in said
+        ]
+        if rows:
+            self._connection.execute(_SAID, [row | {"at": at} for row in rows])
+        active = [row for row in rows if row["stage"] == Stage.ACTIVE.value]
+        if active:
+            mine = [{name: row[name] for name in ("of_device", "of_release")} | {"active_at": at} for row in active]
+            self._connection.execute(_FIRST_ACTIVE, mine)
 
 
 def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

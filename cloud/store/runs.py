@@ -56,16 +56,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One closed round."""
+    """One round."""
 
     run: str
     number: int
     cohort: list[str]
     metrics: dict[str, float] = {}
     digest: str = ""
-    """Of the global weights after the round."""
+    """Of the global weights after the round; empty while it is under way."""
 
     at: float
+    progress: dict[str, Any] = {}
+    """`cloud.training.progress.RoundProgress` as plain values."""
 
 
 class Runs:
@@ -116,6 +118,11 @@ class Runs:
         where = (rounds.c.run == row.run, rounds.c.number == row.number)
         if self._connection.execute(update(rounds).where(*where).values(**columns(row))).rowcount == 0:
             self._connection.execute(rounds.insert().values(**columns(row)))
+
+    def round(self, run: str, number: int) -> Round | None:
+        """One round of a run, or None."""
+        query = select(rounds).where(rounds.c.run == run, rounds.c.number == number)
+        return one(self._connection, query, Round)
 
     def rounds(self, run: str) -> list[Round]:
         """The rounds of a run in order."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, Table, select, update
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from cloud.rollout.evidence import Evidence, evidence_of
 from cloud.rollout.state import TERMINAL
@@ -10,53 +12,80 @@ from cloud.store.tables import rollout_devices, rollouts, shadow_evidence, shado
 from shared.codec import pack, unpack
 from shared.messages import ShadowReport
 
+# built once, see `cloud.store.inbox`
+_MINE = (
+    select(rollout_devices.c.rollout, rollout_devices.c.wave)
+    .join(rollouts, rollouts.c.id == rollout_devices.c.rollout)
+    .where(rollout_devices.c.device == bindparam("of_device"), rollouts.c.release == bindparam("of_release"))
+    .where(rollouts.c.state.not_in([state.value for state in TERMINAL]))
+    .where(rollouts.c.wave >= rollout_devices.c.wave)  # nobody has asked the others to compare anything
+)
+
+
+class _Sums:
+    """One table of evidence, with what is new since the transaction began."""
+
+    def __init__(self, table: Table, key: str) -> None:
+        where = [table.c[name] == bindparam(f"of_{name}") for name in ("rollout", key)]
+        self._key = key
+        self._read = select(table.c.body).where(*where)
+        self._add, self._change = table.insert(), update(table).where(*where)
+
+    def read(self, connection: Connection, rollout: str, of: str | int) -> Evidence | None:
+        """What is there."""
+        body = connection.scalar(self._read, {"of_rollout": rollout, f"of_{self._key}": of})
+        return None if body is None else unpack(body, Evidence)
+
+    def write(self, connection: Connection, new: Mapping[tuple[str, str | int], Evidence], *, at: float) -> None:
+        """Add what is new to what is there."""
+        fresh, changed = [], []
+        for (rollout, of), seen in sorted(new.items()):
+            held = self.read(connection, rollout, of)
+            if held is None:
+                fresh.append({"rollout": rollout, self._key: of, "body": pack(seen), "at": at})
+            else:
+                mine = {"of_rollout": rollout, f"of_{self._key}": of}
+                changed.append(mine | {"body": pack(held + seen), "at": at})
+        if fresh:
+            connection.execute(self._add, fresh)
+        if changed:
+            connection.execute(self._change, changed)
+
+
+_BY_DEVICE, _BY_WAVE = _Sums(shadow_evidence, "device"), _Sums(shadow_waves, "wave")
+
 
 class Shadows:
     """Evidence in one transaction; a gate reads one row, however many devices its wave has."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._devices: dict[tuple[str, str | int], Evidence] = {}
+        self._waves: dict[tuple[str, str | int], Evidence] = {}
 
-    def add(self, device: str, report: ShadowReport, *, at: float) -> None:
-        """Add what a challenger did on a device to every rollout that is under way with it there.
+    def add(self, device: str, report: ShadowReport) -> None:
+        """Gather what a challenger did on a device, for every rollout that is under way with it there.
 
         Raises:
             ContractError: the report contradicts itself.
         """
         seen = evidence_of(report)
-        mine = (
-            select(rollout_devices.c.rollout, rollout_devices.c.wave)
-            .join(rollouts, rollouts.c.id == rollout_devices.c.rollout)
-            .where(rollout_devices.c.device == device, rollouts.c.release == report.release)
-            .where(rollouts.c.state.not_in([state.value for state in TERMINAL]))
-            .where(rollouts.c.wave >= rollout_devices.c.wave)  # nobody has asked the others to compare anything
-        )
-        for rollout, wave in self._connection.execute(mine).all():
-            for table, key in ((shadow_evidence, {"device": device}), (shadow_waves, {"wave": wave})):
-                self._add(table, {"rollout": rollout} | key, seen, at=at)
+        mine = {"of_device": device, "of_release": report.release}
+        for rollout, wave in self._connection.execute(_MINE, mine).all():
+            for sums, key in ((self._devices, (rollout, device)), (self._waves, (rollout, wave))):
+                sums[key] = sums[key] + seen if key in sums else seen
+
+    def write(self, *, at: float) -> None:
+        """Add what was gathered to what is there."""
+        _BY_DEVICE.write(self._connection, self._devices, at=at)
+        _BY_WAVE.write(self._connection, self._waves, at=at)
+        self._devices, self._waves = {}, {}
 
     def wave(self, rollout: str, wave: int) -> Evidence:
         """What all devices of a wave have seen together."""
-        held = self._held(shadow_waves, _where(shadow_waves, {"rollout": rollout, "wave": wave}))
-        return held or Evidence()
+        return _BY_WAVE.read(self._connection, rollout, wave) or Evidence()
 
     def devices(self, rollout: str) -> dict[str, Evidence]:
         """Device → what it has seen."""
         query = select(shadow_evidence.c.device, shadow_evidence.c.body).where(shadow_evidence.c.rollout == rollout)
         return {device: unpack(body, Evidence) for device, body in self._connection.execute(query)}
-
-    def _add(self, table: Table, key: dict[str, str | int], seen: Evidence, *, at: float) -> None:
-        where = _where(table, key)
-        held = self._held(table, where)
-        if held is None:
-            self._connection.execute(table.insert().values(body=pack(seen), at=at, **key))
-        else:
-            self._connection.execute(update(table).where(*where).values(body=pack(held + seen), at=at))
-
-    def _held(self, table: Table, where: list[ColumnElement[bool]]) -> Evidence | None:
-        body = self._connection.scalar(select(table.c.body).where(*where))
-        return None if body is None else unpack(body, Evidence)
-
-
-def _where(table: Table, key: dict[str, str | int]) -> list[ColumnElement[bool]]:
-    return [table.c[name] == value for name, value in key.items()]

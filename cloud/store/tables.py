@@ -24,16 +24,19 @@ from sqlalchemy import (
 
 from cloud.store.base import COUNTER, DIGEST, NAME, metadata
 from cloud.store.distribution_tables import distribution
+from cloud.store.quarantine_tables import quarantine, strikes
 from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence, shadow_waves
 
 __all__ = [
     "distribution",
     "metadata",
+    "quarantine",
     "rollout_devices",
     "rollout_votes",
     "rollouts",
     "shadow_evidence",
     "shadow_waves",
+    "strikes",
 ]
 
 devices = Table(
@@ -164,6 +167,7 @@ rounds = Table(
     Column("metrics", JSON, nullable=False),
     Column("digest", DIGEST, nullable=False),
     Column("at", Double, nullable=False),
+    Column("progress", JSON, nullable=False, server_default="{}"),  # of each client (`cloud.training.progress`)
 )
 
 releases = Table(

@@ -33,14 +33,30 @@ def carry(weights: Mapping[str, NDArray[np.float32]]) -> Carried:
     return Carried(to_record(weights), form(weights))
 
 
+class VetoedError(RefusedError):
+    """The device's owner does not allow it: no failure, and nothing against the device."""
+
+
 class Roster:
     """The devices of a run and the nodes they are reached at."""
 
-    def __init__(self, members: Iterable[Member], *, task: str, ttl_s: float) -> None:
-        """Address `members`; a message that waited for its node longer than `ttl_s` is not delivered any more."""
+    def __init__(
+        self,
+        members: Iterable[Member],
+        *,
+        task: str,
+        ttl_s: float,
+        run: str = "",
+        model: str = "",
+        purpose: str = "",
+    ) -> None:
+        """Address `members`; a message that waited for its node longer than `ttl_s` is not delivered any more.
+
+        `run`, `model` and `purpose` are told to every device with whatever it is asked.
+        """
         self.members = {member.device: member for member in members}
         self._devices = {member.node: member.device for member in self.members.values()}
-        self._task = task
+        self._about: dict[str, Any] = {"task": task, "run": run, "model": model, "purpose": purpose}
         self._ttl_s = ttl_s
 
     def ask(
@@ -55,7 +71,7 @@ class Roster:
         """Build one message; `instruction` fills the fields of `Instruction`."""
         member = self.members[device]
         shapes = weights.form if weights else {}
-        packed = pack(Instruction(task=self._task, labels=member.labels, form=shapes, **instruction))
+        packed = pack(Instruction(labels=member.labels, form=shapes, **(self._about | instruction)))
         config = ConfigRecord({fed.INSTRUCTION: packed, fed.NONCE: secrets.token_bytes(16), **(fields or {})})
         content = RecordDict({fed.CONFIG: config})
         if weights is not None:
@@ -68,15 +84,19 @@ class Roster:
             device = self._devices.get(reply.metadata.src_node_id)
             if device is not None:
                 yield device, reply
+            del reply  # before the next one is fetched: each may be as large as the model
 
 
 def content_of(reply: Message) -> RecordDict:
     """What a device answered.
 
     Raises:
+        VetoedError: its owner does not allow it.
         RefusedError: it could not do what it was asked; the message is the device's own.
     """
     if reply.has_error():
+        if reply.error.code == fed.VETOED:
+            raise VetoedError(f"its owner does not allow it: {reply.error.reason}"[:300])
         raise RefusedError(f"the device reports: {reply.error.reason}"[:300])
     return reply.content
 

@@ -13,8 +13,13 @@ def cohort(seed: int, round_: int, devices: Iterable[str], fraction: float) -> l
     Every device has a ticket that no other device's presence changes, and the lowest tickets are drawn: a
     restart draws the same cohort, and one device more or less changes it by one (rendezvous hashing).
     """
-    tickets = sorted(devices, key=lambda device: (_number("cohort", seed, round_, device), device))
+    tickets = sorted(devices, key=lambda device: (ticket(seed, round_, device), device))
     return sorted(tickets[: math.ceil(fraction * len(tickets))])
+
+
+def ticket(seed: int, round_: int, device: str) -> int:
+    """A device's lot in a round's draw, 0 to 2^64 − 1."""
+    return _number("cohort", seed, round_, device)
 
 
 def local_seed(seed: int, round_: int, device: str) -> int:

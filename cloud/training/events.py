@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from shared.federation import Condition
+
 
 class Phase(StrEnum):
     """Where a run is."""
@@ -17,6 +19,20 @@ class Phase(StrEnum):
     CALIBRATE = "calibrate"
     QUANTISE = "quantise"
     JUDGE = "judge"
+
+
+class Cause(StrEnum):
+    """Why nothing was taken from a device."""
+
+    GATE = "gate"
+    """What it sent did not pass: a strike (`cloud.training.quarantine`)."""
+
+    FAILED = "failed"
+    """It says that it could not do what it was asked."""
+
+    SILENT = "silent"
+    VETOED = "vetoed"
+    """Its owner does not allow this run now."""
 
 
 class DeviceScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +71,8 @@ class StatisticsTaken(Event, tag="statistics-taken", frozen=True, kw_only=True):
 
     holdout: dict[str, int]
     digest: str
+    conditions: dict[str, Condition] = {}
+    """What devices said of themselves, for the draw of round 1."""
 
 
 class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
@@ -62,6 +80,24 @@ class RoundStarted(Event, tag="round-started", frozen=True, kw_only=True):
 
     round: int
     cohort: list[str]
+    wanted: int = 0
+    """How many of the cohort the round is after; 0 for all."""
+
+    excluded: dict[str, str] = {}
+    """Device that could not be drawn → why."""
+
+    deadline_s: float = 0.0
+    """Seconds after which the round closes; 0 in ledgers that do not say."""
+
+    quarantined: list[str] = []
+    """Devices that were left out for their strikes."""
+
+
+class ClientAsked(Event, tag="client-asked", frozen=True, kw_only=True):
+    """One more device trains, from the weights that are the newest now; training with a buffer only."""
+
+    round: int
+    device: str
 
 
 class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
@@ -71,6 +107,14 @@ class UpdateAccepted(Event, tag="update-accepted", frozen=True, kw_only=True):
     device: str
     examples: int
     loss: float
+    staleness: int = 0
+    """Commits that overtook it while it was made."""
+
+    way: float = 0.0
+    """How far it went from the global model (L2), before it was clipped."""
+
+    clipped: bool = False
+    """Whether it was scaled back to the round's bound."""
 
 
 class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
@@ -78,6 +122,51 @@ class UpdateRefused(Event, tag="update-refused", frozen=True, kw_only=True):
 
     round: int
     device: str
+    reason: str
+    cause: Cause = Cause.FAILED
+    check: str = ""
+    """What the gate looked at, `cloud.training.gate.Check`; empty for other causes."""
+
+    measured: str = ""
+    """What it found there."""
+
+
+class UpdateLate(Event, tag="update-late", frozen=True, kw_only=True):
+    """The round closed without this device, which did nothing wrong."""
+
+    round: int
+    device: str
+
+
+class UpdateMasked(Event, tag="update-masked", frozen=True, kw_only=True):
+    """A masked update is part of the sum; nobody but the device knows it."""
+
+    round: int
+    device: str
+
+
+class PrivacySpent(Event, tag="privacy-spent", frozen=True, kw_only=True):
+    """A disclosure about the population, written before anything is disclosed; a repeated one counts once."""
+
+    round: int
+    population: str
+    release: str
+    multiplier: float
+    epsilon: float
+    """Of the population after it, at `delta`."""
+
+    delta: float
+
+
+class BudgetReached(Event, tag="budget-reached", frozen=True, kw_only=True):
+    """A round was not begun, for it would have passed the budget; the run goes on with the last committed model."""
+
+    round: int
+    population: str
+    epsilon: float
+    """What the population has spent, at `delta`."""
+
+    delta: float
     reason: str
 
 
@@ -93,8 +182,19 @@ class RoundFinished(Event, tag="round-finished", frozen=True, kw_only=True):
     devices: dict[str, DeviceScore]
     accepted: int
     refused: int
+    """Of the cohort, whose updates are not part of the sum for another reason than a veto."""
+
     digest: str
     seconds: float
+    late: int = 0
+    contributors: dict[str, int] = {}
+    """Device whose update is part of the sum → its examples: with the digest, what the commit stands for."""
+
+    conditions: dict[str, Condition] = {}
+    """What devices said of themselves, for the draw of the next round."""
+
+    vetoed: int = 0
+    """Of the cohort, whose owners did not allow it."""
 
 
 class QueryRefused(Event, tag="query-refused", frozen=True, kw_only=True):
@@ -103,6 +203,7 @@ class QueryRefused(Event, tag="query-refused", frozen=True, kw_only=True):
     phase: Phase
     device: str
     reason: str
+    cause: Cause = Cause.FAILED
 
 
 class RunFailed(Event, tag="run-failed", frozen=True, kw_only=True):
@@ -125,8 +226,13 @@ AnyEvent = (
     | PhaseStarted
     | StatisticsTaken
     | RoundStarted
+    | ClientAsked
     | UpdateAccepted
     | UpdateRefused
+    | UpdateLate
+    | UpdateMasked
+    | PrivacySpent
+    | BudgetReached
     | RoundFinished
     | QueryRefused
     | RunFailed

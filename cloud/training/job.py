@@ -24,7 +24,8 @@ from cloud.models.onnx_file import infer_shapes, load
 from cloud.models.optimise import calibration_graph, quantise
 from cloud.models.variants import FLOAT, INT8
 from cloud.training.asking import Roster
-from cloud.training.channel import Channel, naming_errors
+from cloud.training.buffered import BufferedTraining
+from cloud.training.channel import PATIENCE_S, Channel, naming_errors
 from cloud.training.control import FlowerControl, SuperLinkAddress
 from cloud.training.events import (
     AttemptStarted,
@@ -37,12 +38,13 @@ from cloud.training.events import (
 )
 from cloud.training.ledger import RESULT, Checkpoint, RunLedger
 from cloud.training.phases import CHAMPION, Asking, calibrate, judge_files, merge_moments, take_statistics
+from cloud.training.private.strategy import run_rounds, strategy_of
+from cloud.training.quarantine import Conduct
 from cloud.training.result import WEIGHTS, Artefact, RunResult, read_result
 from cloud.training.spec import RunSpec, read_spec
-from cloud.training.strategy import RunStrategy
 from shared.clock import Clock, SystemClock
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
-from shared.federation import FileTally
+from shared.federation import Condition, FileTally
 from shared.ids import sha256
 from shared.task import TaskAdapter, Weights
 from shared.tasks import adapter as find_adapter
@@ -50,6 +52,9 @@ from shared.tasks.records import to_record
 from shared.tasks.weights import pack_weights, unpack_weights, weights_digest
 
 LOCK = "job.lock"
+
+AWAY_POLL_S = 0.5
+"""Between two tries to open a run at a SuperLink that is away."""
 
 
 def run_job(directory: Path, superlink: SuperLinkAddress, *, clock: Clock | None = None) -> RunResult:
@@ -74,7 +79,7 @@ def run_job(directory: Path, superlink: SuperLinkAddress, *, clock: Clock | None
 
 
 def _attempt(spec: RunSpec, ledger: RunLedger, superlink: SuperLinkAddress, clock: Clock) -> RunResult:
-    _open_channel(ledger, superlink)
+    _open_channel(ledger, superlink, clock)
     with naming_errors(), Channel(superlink) as channel:
         committed = ledger.last_committed()
         first = committed[0].round + 1 if committed else 1
@@ -96,16 +101,27 @@ def _failure(error: Exception, *, at: float) -> RunFailed:
     return RunFailed(at=at, reason=str(error), hint=error.hint, retry=isinstance(error, TransportError))
 
 
-def _open_channel(ledger: RunLedger, superlink: SuperLinkAddress) -> None:
-    """Close what an attempt before left open, so that no node works for it any more, and open a new run."""
-    control = FlowerControl(superlink)
-    try:
-        for event in ledger.events():
-            if isinstance(event, AttemptStarted):
-                control.stop_run(event.flower_run)
-        control.start_run()
-    finally:
-        control.close()
+def _open_channel(ledger: RunLedger, superlink: SuperLinkAddress, clock: Clock) -> None:
+    """Close what an attempt before left open, so that no node works for it any more, and open a new run.
+
+    A SuperLink that is away is waited for: giving up would cost the run one of its attempts.
+    """
+    deadline = clock.monotonic() + PATIENCE_S
+    while True:
+        control = FlowerControl(superlink)
+        try:
+            for event in ledger.events():
+                if isinstance(event, AttemptStarted):
+                    control.stop_run(event.flower_run)
+            control.start_run()
+        except TransportError:
+            if clock.monotonic() > deadline:
+                raise
+            time.sleep(AWAY_POLL_S)
+        else:
+            return
+        finally:
+            control.close()
 
 
 class _Conductor:
@@ -117,7 +133,14 @@ class _Conductor:
         self._clock = clock
         self._started = clock.monotonic()
         self._adapter: TaskAdapter = find_adapter(spec.task)
-        roster = Roster(spec.members, task=spec.task, ttl_s=spec.round_timeout_s + 5.0)
+        roster = Roster(
+            spec.members,
+            task=spec.task,
+            ttl_s=spec.round_timeout_s + 5.0,
+            run=spec.run,
+            model=spec.model,
+            purpose=spec.purpose,
+        )
         self._asking = Asking(grid=grid, roster=roster, spec=spec, ledger=ledger, clock=clock)
 
     def conduct(self, channel: Channel) -> RunResult:
@@ -158,13 +181,25 @@ class _Conductor:
                 registered=registered,
                 holdout={device: answer.holdout for device, answer in answers.items()},
                 digest=weights_digest(weights),
+                conditions={device: answer.condition or Condition() for device, answer in answers.items()},
             )
         )
         return begin, registered
 
     def _rounds(self, begin: Checkpoint, registered: dict[str, int]) -> Weights:
         self._enter(Phase.ROUNDS)
-        strategy = RunStrategy(
+        if self._spec.buffer.size:
+            training = BufferedTraining(
+                self._spec,
+                roster=self._asking.roster,
+                registered=registered,
+                begin=begin,
+                ledger=self._ledger,
+                clock=self._clock,
+            )
+            training.run(self._asking.grid)
+            return training.state.weights
+        strategy = strategy_of(
             self._spec,
             roster=self._asking.roster,
             registered=registered,
@@ -172,21 +207,31 @@ class _Conductor:
             ledger=self._ledger,
             clock=self._clock,
         )
-        strategy.start(
+        run_rounds(
+            strategy,
             self._asking.grid,
             to_record(begin.weights),
-            num_rounds=self._spec.rounds - begin.round,
+            rounds=self._spec.rounds - begin.round,
             timeout=self._spec.round_timeout_s,
         )
         return strategy.state.weights
+
+    def _trusted(self, registered: dict[str, int]) -> list[str]:
+        """Who judges: nobody who is quarantined after the last round."""
+        prior = {member.device: member.strikes for member in self._spec.members}
+        conduct = Conduct.of(self._ledger.events(), limit=self._spec.gate.strikes, prior=prior)
+        out = conduct.quarantined(registered, before=self._spec.rounds + 1)
+        return sorted(registered.keys() - set(out))
 
     def _files(self, weights: Weights, registered: dict[str, int]) -> dict[str, bytes]:
         """The candidate files, made of the weights and of ranges that the devices found."""
         self._enter(Phase.EXPORT)
         fp32 = self._adapter.to_onnx(weights)
+        if self._spec.privacy:  # int8 needs the ranges of each device's activations, which no mask hides
+            return {FLOAT: fp32}
         self._enter(Phase.CALIBRATE)
         gauged = activations(infer_shapes(load(fp32)))
-        ranges = calibrate(self._asking, registered, graph=calibration_graph(fp32), activations=gauged)
+        ranges = calibrate(self._asking, self._trusted(registered), graph=calibration_graph(fp32), activations=gauged)
         self._enter(Phase.QUANTISE)
         return {FLOAT: fp32, INT8: quantise(fp32, ranges)}
 
@@ -198,7 +243,7 @@ class _Conductor:
             judged[CHAMPION] = _read(Path(self._spec.champion))
         scores, answers = judge_files(
             self._asking,
-            registered,
+            self._trusted(registered),
             weights=weights,
             files=judged,
             baseline=FLOAT,

@@ -1,7 +1,7 @@
 """A run's memory on disk: events that are only ever appended, a checkpoint per round, the result.
 
     events.jsonl     one event a line, fsynced before the job goes on
-    round-007.npz    global weights and momentum after round 7, replaced atomically
+    round-007.npz    global weights and the optimiser's state after round 7, replaced atomically
     result.json      written last
 
 The job writes, the coordinator reads; both may be killed at any instruction.
@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from cloud.training.events import AnyEvent, RoundFinished, StatisticsTaken
-from shared.durable import make_directory, write_atomic
+from cloud.training.optimisers import State
+from shared.durable import make_directory, replace_atomic, write_atomic
 from shared.errors import ContractError, TrustError
 from shared.task import Weights
-from shared.tasks.weights import pack_weights, unpack_weights, weights_digest
+from shared.tasks.weights import read_weights, weights_digest, write_weights
 
 EVENTS = "events.jsonl"
 RESULT = "result.json"
 
-_MOMENTUM = "momentum/"
+_STATE = "optimiser/"
 
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
@@ -36,8 +35,8 @@ class Checkpoint(NamedTuple):
 
     round: int
     weights: Weights
-    velocity: dict[str, NDArray[np.float32]]
-    """Server momentum; empty before the first step."""
+    state: State
+    """Of the server optimiser; empty before its first step."""
 
 
 class RunLedger:
@@ -58,8 +57,10 @@ class RunLedger:
             file.flush()
             os.fsync(file.fileno())
 
-    def read_since(self, offset: int) -> tuple[list[AnyEvent], int]:
+    def read_since(self, offset: int, *, until: int = -1) -> tuple[list[AnyEvent], int]:
         """Return the events after byte `offset` and the offset to ask for next time; never a torn line.
+
+        With `until`, an offset that was returned before, only the events up to there.
 
         Raises:
             ContractError: a whole line is no event: somebody else wrote to this file.
@@ -67,7 +68,7 @@ class RunLedger:
         try:
             with (self.directory / EVENTS).open("rb") as file:
                 file.seek(offset)
-                data = file.read()
+                data = file.read(until - offset if until >= 0 else -1)
         except FileNotFoundError:
             return [], offset
         whole = data[: data.rfind(b"\n") + 1]
@@ -83,8 +84,8 @@ class RunLedger:
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Make a round's weights durable; the round counts once its `RoundFinished` is appended."""
         tensors = dict(checkpoint.weights)
-        tensors.update({_MOMENTUM + name: values for name, values in checkpoint.velocity.items()})
-        write_atomic(self._checkpoint_path(checkpoint.round), pack_weights(tensors))
+        tensors.update({_STATE + name: values for name, values in checkpoint.state.items()})
+        replace_atomic(self._checkpoint_path(checkpoint.round), lambda file: write_weights(file, tensors))
 
     def last_committed(self) -> tuple[Checkpoint, dict[str, int]] | None:
         """Return where to go on and who takes part, or None when not even the statistics are taken.
@@ -114,12 +115,13 @@ class RunLedger:
             ContractError: the file is gone or no checkpoint.
         """
         try:
-            tensors = unpack_weights(self._checkpoint_path(round_).read_bytes())
+            with self._checkpoint_path(round_).open("rb") as file:
+                tensors = read_weights(file)
         except OSError as error:
             raise ContractError(f"no checkpoint of round {round_} in {self.directory}: {error}") from error
-        weights = {name: values for name, values in tensors.items() if not name.startswith(_MOMENTUM)}
-        velocity = {n.removeprefix(_MOMENTUM): v for n, v in tensors.items() if n.startswith(_MOMENTUM)}
-        return Checkpoint(round_, weights, velocity)
+        weights = {name: values for name, values in tensors.items() if not name.startswith(_STATE)}
+        state = {n.removeprefix(_STATE): v for n, v in tensors.items() if n.startswith(_STATE)}
+        return Checkpoint(round_, weights, state)
 
     def write_file(self, name: str, data: bytes) -> None:
         """Make an artefact of the run durable."""

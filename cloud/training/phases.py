@@ -17,15 +17,17 @@ from flwr.serverapp import Grid
 
 from cloud.models.gates import Scores, Tally
 from cloud.training.asking import Roster, carry, read_answer
-from cloud.training.events import Phase, QueryRefused
+from cloud.training.events import Cause, Phase, QueryRefused
 from cloud.training.gate import MOST_HELD_OUT
 from cloud.training.ledger import RunLedger
+from cloud.training.refusals import SILENT, cause_of
 from cloud.training.spec import RunSpec
 from shared import federation as fed
 from shared.calibration import Range, check_ranges, merge_ranges
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.federation import FileTally, JudgeAnswer, MomentsAnswer, RangesAnswer
+from shared.secagg import HOLDINGS
 from shared.task import Moments, TaskAdapter, Weights
 
 A = TypeVar("A")
@@ -56,18 +58,21 @@ class Asking:
             TransportError: fewer than the spec's least number of devices gave one.
         """
         good: dict[str, A] = {}
-        reasons = dict.fromkeys(messages, "no answer before the deadline")
+        reasons = dict.fromkeys(messages, (SILENT, Cause.SILENT))
         replies = self.grid.send_and_receive(messages.values(), timeout=self.spec.round_timeout_s)
         for device, reply in self.roster.answers(replies):
             try:
                 answer = read_answer(reply, kind)
                 check(answer)
             except (RefusedError, ContractError) as error:
-                reasons[device] = str(error)
+                reasons[device] = (str(error), cause_of(error))
             else:
                 good[device] = answer
         for device in sorted(reasons.keys() - good.keys()):
-            self.ledger.append(QueryRefused(at=self.clock.now(), phase=phase, device=device, reason=reasons[device]))
+            reason, cause = reasons[device]
+            self.ledger.append(
+                QueryRefused(at=self.clock.now(), phase=phase, device=device, reason=reason, cause=cause)
+            )
         if len(good) < self.spec.min_devices:
             raise TransportError(
                 f"{phase}: {len(good)} usable answers of {len(messages)}, at least {self.spec.min_devices} are needed",
@@ -78,7 +83,8 @@ class Asking:
 
 def take_statistics(asking: Asking, devices: Iterable[str], adapter: TaskAdapter) -> dict[str, MomentsAnswer]:
     """Ask the devices how much they hold and how it is distributed."""
-    messages = {device: asking.roster.ask(fed.MOMENTS, device) for device in sorted(devices)}
+    kind = HOLDINGS if asking.spec.privacy else fed.MOMENTS  # sums of a device's inputs are no secret shared
+    messages = {device: asking.roster.ask(kind, device) for device in sorted(devices)}
     channels = adapter.input_shape[0]
     return asking.all(Phase.STATISTICS, MomentsAnswer, messages, lambda answer: _check_moments(answer, channels))
 

@@ -1,8 +1,8 @@
 """The rounds of a run, driven by Flower's own `Strategy.start` over any `Grid`.
 
 Flower's loop stays as it is. What differs from its `FedAvg`: the cohort is drawn by device, each device gets a
-seed of its own, every update passes the gate, the mean is exact and holds no update, and what happened is in the
-ledger before the next step.
+seed of its own, every update passes the gate and goes to disk, a rule of the spec combines them in the order of
+device names, and what happened is in the ledger before the next step.
 """
 
 from __future__ import annotations
@@ -10,23 +10,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
-from cloud.training.aggregate import RunningMean, step
 from cloud.training.asking import Carried, Roster, content_of
-from cloud.training.cohort import cohort, local_seed
-from cloud.training.events import DeviceScore, RoundFinished, RoundStarted, UpdateAccepted, UpdateRefused
-from cloud.training.gate import check_loss, check_update, metrics_of, read_score
+from cloud.training.cohort import local_seed
+from cloud.training.events import (
+    AnyEvent,
+    Cause,
+    DeviceScore,
+    RoundFinished,
+    UpdateAccepted,
+    UpdateLate,
+    UpdateRefused,
+)
+from cloud.training.gate import Gate, check_loss, metrics_of, read_score
+from cloud.training.gate_terms import clip_bound
 from cloud.training.ledger import Checkpoint, RunLedger
+from cloud.training.optimisers import step
+from cloud.training.quarantine import Conduct
+from cloud.training.refusals import refusal, silence
+from cloud.training.rules import combine, least
+from cloud.training.scaffold import CONTROL, control_after, control_in
+from cloud.training.schedule import Closable, Window, condition_of, open_window
 from cloud.training.spec import RunSpec
+from cloud.training.unpacking import Unpacking
+from cloud.training.updates import UpdateStore
 from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
-from shared.tasks.records import FLAT, flatten, read_arrays, to_record, unflatten
+from shared.federation import Condition
+from shared.tasks.records import FLAT, flat_record, flatten, view
 from shared.tasks.weights import form, weights_digest
 
 
@@ -37,20 +55,32 @@ class _Round:
     number: int
     started: float
     cohort: list[str]
-    model: dict[str, NDArray[np.float32]]
-    """What every update must look like: the global weights as they were sent."""
+    gate: Gate
+    """Around the global weights as they were sent."""
 
-    mean: RunningMean
+    sent: ArrayRecord
+    updates: UpdateStore
+    window: Window
+
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
 
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Cause] = field(default_factory=dict)
+    late: int = 0
+    """Of the cohort, whom the round did not wait for."""
+
+    conditions: dict[str, Condition] = field(default_factory=dict)
+
+    @property
+    def vetoed(self) -> int:
+        """Devices of the cohort whose owners did not allow it."""
+        return sum(cause is Cause.VETOED for cause in self.refused.values())
 
     @property
     def train_loss(self) -> float:
         """Mean over examples, added up by device name so that arrival order leaves no trace."""
         total = sum(self.losses[device][0] * self.losses[device][1] for device in sorted(self.losses))
-        return total / max(self.mean.examples, 1)
+        return total / max(sum(examples for examples, _ in self.losses.values()), 1)
 
 
 class RunStrategy(FedAvg):
@@ -68,12 +98,18 @@ class RunStrategy(FedAvg):
     ) -> None:
         """Prepare the rounds after `begin`; `registered` maps each device that takes part to its examples."""
         super().__init__()
-        self.state = begin
+        self._form = form(begin.weights)
+        self._flat = flatten(begin.weights)
+        """The global weights; `state.weights` are views of it, and a step moves it in place."""
+        self.state = begin._replace(weights=view(self._flat, self._form))
+        self._unpacking = Unpacking(self._form, local_parts=spec.local_parts, compression=spec.compression)
         self._begin = begin.round
         self._spec = spec
         self._roster = roster
         self._registered = dict(registered)
         self._ledger = ledger
+        prior = {name: member.strikes for name, member in roster.members.items()}
+        self.conduct = Conduct.of(ledger.events(), limit=spec.gate.strikes, prior=prior)
         self._clock = clock
         self._round: _Round | None = None
 
@@ -84,40 +120,65 @@ class RunStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
-        drawn = cohort(self._spec.seed, number, self._registered, self._spec.fraction)
-        flat = {FLAT: flatten(self.state.weights)}
-        self._round = _Round(number, self._clock.monotonic(), drawn, flat, RunningMean(flat))
-        self._ledger.append(RoundStarted(at=self._clock.now(), round=number, cohort=drawn))
+        out = self.conduct.quarantined(self._registered, before=number)
+        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock, out=out)
+        drawn = window.started.cohort
+        gate = Gate.around({FLAT: self._flat}, self._spec.gate, bound=clip_bound(self._spec.gate, self.conduct.ways))
+        self._round = _Round(
+            number,
+            self._clock.monotonic(),
+            drawn,
+            gate,
+            arrays,
+            UpdateStore(self._ledger.directory, size=self._flat.size),
+            window,
+        )
+        if isinstance(grid, Closable):
+            grid.closed = lambda: window.is_closed(now=self._clock.monotonic())
+        self._tell(msgspec.structs.replace(window.started, quarantined=out))
         weights = Carried(arrays, form(self.state.weights))
-        return [self._training(device, number, weights) for device in drawn]
+        messages = [self._training(device, number, weights) for device in drawn]
+        if self._spec.local.scaffold:
+            control = flat_record(control_in(self.state.state, self._flat.size))
+            for message in messages:
+                message.content[fed.CONTROL] = control
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Fold each update into the mean as it arrives, move the model, write the checkpoint.
+        """Put each update on disk as it arrives, combine them, move the model, write the checkpoint.
 
         Raises:
             TransportError: too few usable updates; another attempt goes on from the last committed round.
         """
         current = self._current()
-        for device, reply in self._roster.answers(replies):
-            self._take(current, device, reply)
-        for device in current.cohort:
-            if device not in current.losses and device not in current.refused:
-                self._refuse(current, device, "no answer before the deadline")
-        _check_quorum(current, self._spec.min_devices)
-        mean = unflatten(current.mean.mean()[FLAT], form(self.state.weights))
-        weights, velocity = step(self.state.weights, mean, self.state.velocity, momentum=self._spec.server_momentum)
-        self.state = Checkpoint(current.number, weights, velocity)
+        with current.updates:
+            for device, reply in self._roster.answers(replies):
+                self._take(current, device, reply)
+                del reply  # before the next one is fetched
+                current.window.accepted = len(current.losses)
+                if current.window.is_closed(now=self._clock.monotonic()):
+                    break
+            self._close(current)
+            _check_quorum(current, max(self._spec.min_devices, least(self._spec.rule)))
+            self._move(current)
         self._ledger.write_checkpoint(self.state)
-        return to_record(weights), MetricRecord({fed.LOSS: current.train_loss})
+        return flat_record(self._flat), MetricRecord({fed.LOSS: current.train_loss})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         number = self._begin + server_round
+        if isinstance(grid, Closable):
+            grid.closed = bool  # hold-outs are scored by all
         weights = Carried(arrays, form(self.state.weights))
-        return [self._roster.ask(fed.EVALUATE, d, weights=weights, round=number) for d in sorted(self._registered)]
+        out = self.conduct.quarantined(self._registered, before=number)  # whose scores are no evidence either
+        asked = sorted(self._registered.keys() - set(out))
+        return [
+            self._roster.ask(fed.EVALUATE, device, weights=weights, round=number, local_parts=self._spec.local_parts)
+            for device in asked
+        ]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add the hold-out scores up and commit the round."""
@@ -125,11 +186,16 @@ class RunStrategy(FedAvg):
         scores: dict[str, DeviceScore] = {}
         for device, reply in self._roster.answers(replies):
             try:
-                scores[device] = read_score(content_of(reply))
+                content = content_of(reply)
+                scores[device] = read_score(content)
             except RefusedError as error:
-                self._refuse(current, device, f"evaluation: {error}")
+                self._tell(
+                    refusal(error, at=self._clock.now(), round_=current.number, device=device, what="evaluation")
+                )
+            else:
+                current.conditions[device] = condition_of(content) or Condition()
         finished = self._finished(current, dict(sorted(scores.items())))
-        self._ledger.append(finished)
+        self._tell(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
 
     def _training(self, device: str, number: int, weights: Carried) -> Message:
@@ -143,32 +209,78 @@ class RunStrategy(FedAvg):
             epochs=local.epochs,
             batch_size=local.batch_size,
             learning_rate=local.learning_rate,
+            local_parts=self._spec.local_parts,
+            compression=self._spec.compression,
+            proximal=local.proximal,
+            controlled=local.scaffold,
+            budget_s=self._spec.pace.budget_s,
         )
 
+    def _close(self, current: _Round) -> None:
+        """Say of everybody else in the cohort that the round did not wait, or that there was no answer."""
+        full = current.window.is_full()
+        for device in current.cohort:
+            if device in current.losses or device in current.refused:
+                continue
+            if full:
+                current.late += 1
+                self._tell(UpdateLate(at=self._clock.now(), round=current.number, device=device))
+            else:
+                self._refuse(current, silence(at=self._clock.now(), round_=current.number, device=device))
+
+    def _move(self, current: _Round) -> None:
+        """Move the global weights by what the rule makes of the updates."""
+        current.sent.clear()  # everybody has answered: as large as the model, and Flower's loop still holds it
+        combined = combine(self._spec.rule, current.updates)
+        control = self._control(current)  # before the weights move, of which it speaks
+        state = step(self._spec.strategy, self._flat, combined, self.state.state, round_=current.number)
+        self.state = Checkpoint(current.number, self.state.weights, state | control)
+
+    def _control(self, current: _Round) -> dict[str, NDArray[np.float32]]:
+        """SCAFFOLD's control variate after the round."""
+        if not self._spec.local.scaffold:
+            return {}
+        before = control_in(self.state.state, self._flat.size)
+        after = control_after(
+            current.updates, self._flat, before, local=self._spec.local, population=len(self._registered)
+        )
+        return {CONTROL: after}
+
     def _take(self, current: _Round, device: str, reply: Message) -> None:
-        """Add one update to the mean, or record why not."""
+        """Keep one update, or record why not."""
         if device not in current.cohort or device in current.losses:
             return
         try:
             content = content_of(reply)
-            update = read_arrays(content.get(fed.ARRAYS))
+            update = self._unpacking.read(content, current.gate.model)
             metrics = metrics_of(content)
-            examples = check_update(
-                update, metrics.get(fed.EXAMPLES), model=current.model, registered=self._registered[device]
-            )
+            admitted = current.gate.admit(update, metrics.get(fed.EXAMPLES), registered=self._registered[device])
             loss = check_loss(metrics.get(fed.LOSS))
         except (RefusedError, ContractError) as error:
-            self._refuse(current, device, str(error))
+            self._refuse(current, refusal(error, at=self._clock.now(), round_=current.number, device=device))
             return
-        current.mean.add(update, examples)
-        current.losses[device] = (examples, loss)
-        self._ledger.append(
-            UpdateAccepted(at=self._clock.now(), round=current.number, device=device, examples=examples, loss=loss)
+        current.updates.add(device, admitted.update[FLAT], examples=admitted.examples)
+        current.losses[device] = (admitted.examples, loss)
+        self._tell(
+            UpdateAccepted(
+                at=self._clock.now(),
+                round=current.number,
+                device=device,
+                examples=admitted.examples,
+                loss=loss,
+                way=admitted.way,
+                clipped=admitted.clipped,
+            )
         )
 
-    def _refuse(self, current: _Round, device: str, reason: str) -> None:
-        current.refused[device] = reason
-        self._ledger.append(UpdateRefused(at=self._clock.now(), round=current.number, device=device, reason=reason))
+    def _refuse(self, current: _Round, refused: UpdateRefused) -> None:
+        current.refused[refused.device] = refused.cause
+        self._tell(refused)
+
+    def _tell(self, event: AnyEvent) -> None:
+        """Make an event durable, and learn from it."""
+        self._ledger.append(event)
+        self.conduct.take(event)
 
     def _finished(self, current: _Round, scores: dict[str, DeviceScore]) -> RoundFinished:
         examples = max(sum(score.examples for score in scores.values()), 1)
@@ -180,7 +292,11 @@ class RunStrategy(FedAvg):
             accuracy=sum(score.correct for score in scores.values()) / examples,
             devices=scores,
             accepted=len(current.losses),
-            refused=len(current.cohort) - len(current.losses),
+            refused=len(current.cohort) - len(current.losses) - current.late - current.vetoed,
+            late=current.late,
+            contributors={device: current.losses[device][0] for device in sorted(current.losses)},
+            conditions=dict(sorted(current.conditions.items())),
+            vetoed=current.vetoed,
             digest=weights_digest(self.state.weights),
             seconds=self._clock.monotonic() - current.started,
         )
@@ -191,10 +307,10 @@ class RunStrategy(FedAvg):
         return self._round
 
 
-def _check_quorum(current: _Round, least: int) -> None:
-    if current.mean.updates < least:
+def _check_quorum(current: _Round, needed: int) -> None:
+    if len(current.updates) < needed:
         raise TransportError(
-            f"round {current.number}: {current.mean.updates} usable updates of {len(current.cohort)},"
-            f" at least {least} are needed",
+            f"round {current.number}: {len(current.updates)} usable updates of {len(current.cohort)},"
+            f" at least {needed} are needed",
             hint="The run's ledger says why updates were refused. Are the devices online?",
         )

@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 4.0
 
+WORKED_S = 15.0
+"""A trainer that lived this long had connected, after some seconds of imports: not the start of a crash loop."""
+
 
 class TrainerChild:
     """Keeps one trainer process running."""
@@ -33,7 +36,7 @@ class TrainerChild:
             except asyncio.CancelledError:
                 await _stop(child)
                 raise
-            if loop.time() - began > 60:  # it had worked: not the start of a crash loop
+            if loop.time() - began > WORKED_S:
                 self._backoff.reset()
             pause = self._backoff.next()
             log.warning("the trainer ended with status %d and starts again in %.1f s", code, pause)

@@ -17,9 +17,9 @@ from typing import Any, Self, TypeVar
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from flwr.app import Message, Metadata
+from flwr.app import Error, Message, Metadata
 from flwr.app.message import remove_content_from_message
-from flwr.common.constant import HEARTBEAT_MIN_INTERVAL
+from flwr.common.constant import HEARTBEAT_MIN_INTERVAL, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -28,6 +28,7 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, no_object_id_recompute
@@ -45,6 +46,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from google.protobuf.message import DecodeError
 
 from shared.errors import FaultError, RefusedError, TransportError
 
@@ -112,10 +114,13 @@ class FleetConnection:
         finally:
             self._client.close()
 
-    def receive(self) -> Message | None:
+    def receive(self, owed: Callable[[bytes], None] = lambda _head: None) -> Message | None:
         """Fetch the next message with all its content, or None when there is none.
 
         A message whose run ended on its way here is none.
+
+        Args:
+            owed: told a message's head before its content is fetched: from then on only this node can answer it.
 
         Raises:
             TransportError: the SuperLink does not answer.
@@ -124,6 +129,7 @@ class FleetConnection:
         answer = _call(self._client.PullMessages, PullMessagesRequest(node=self._self))
         if not answer.messages_list:
             return None
+        owed(answer.messages_list[0].SerializeToString())
         try:
             return self._fetch(message_from_proto(answer.messages_list[0]).metadata, answer.message_object_trees[0])
         except RefusedError as error:
@@ -149,6 +155,20 @@ class FleetConnection:
         self._last = pulled
         message.metadata.__dict__["_message_id"] = header.message_id
         return message
+
+    def confess(self, head: bytes, reason: str) -> None:
+        """Answer the message with this head by an error, so that it can be asked again; heads are from `receive`.
+
+        Raises:
+            TransportError: the SuperLink does not answer.
+            RefusedError: nobody waits for an answer any more.
+        """
+        try:
+            asked = message_from_proto(MessageProto.FromString(head))
+        except (DecodeError, ValueError) as error:
+            raise RefusedError(f"this is no message's head: {error}") from error
+        lost = Error(code=ErrorCode.CLIENT_APP_CRASHED, reason=reason)
+        self.reply(Message(lost, reply_to=asked), seconds=0.0)
 
     def reply(self, message: Message, *, seconds: float) -> None:
         """Hand in a reply that took `seconds` to make; may be repeated after a `TransportError`.

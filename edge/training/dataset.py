@@ -55,7 +55,7 @@ class DatasetStore:
         Raises:
             FaultError: the disk does not take it.
         """
-        self._directory = directory
+        self.directory = directory
         self._unlabelled = unlabelled
         self._inserted = 0
         self._lock = threading.Lock()
@@ -126,12 +126,16 @@ class DatasetStore:
         held_out = np.arange(labels) % HOLDOUT_EVERY == HOLDOUT_EVERY - 1
         return _joined(training, live, ~held_out), _joined(holdout, live, held_out)
 
+    def tasks(self) -> list[str]:
+        """Names of the tasks that have a base split here, sorted."""
+        return sorted(path.parent.name for path in self.directory.glob("*/train.npz"))
+
     def close(self) -> None:
         """Close the store."""
         self._base.close()
 
     def _split(self, task: str, name: str) -> Examples:
-        path = self._directory / check_name(task, kind="task name") / f"{name}.npz"
+        path = self.directory / check_name(task, kind="task name") / f"{name}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
                 x, y = np.asarray(file["x"], dtype=np.float32), np.asarray(file["y"], dtype=np.int64)

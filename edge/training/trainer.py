@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
 from types import FrameType
@@ -20,13 +20,17 @@ from typing import NoReturn
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from edge.training.client import build_client, handle
+from edge.facts.linux import LinuxFacts
+from edge.training.client import build_client, condition_of, handle
 from edge.training.connection import FleetConnection
 from edge.training.dataset import DatasetStore
+from edge.training.policy import Owner, SitePolicy
+from shared import federation as fed
 from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
 from shared.durable import read_if_present, write_atomic
 from shared.errors import RefusedError, TransportError
+from shared.tasks import adapter
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,9 @@ BUSY_POLL_S = 0.2
 
 NODE = "node"
 """File in the data directory with this node's id at the SuperLink, for the next process."""
+
+OWED = "owed"
+"""File in the data directory with the head of the message in work: the next process says that it was lost."""
 
 IDLE_POLL_S = 1.5
 """Most: each look costs the SuperLink some milliseconds, and there may be thousands of devices."""
@@ -60,13 +67,31 @@ class TrainerSettings:
     data: Path
     """Directory of the device's `DatasetStore`."""
 
+    metered: bool = False
+    """Whether the link costs by the byte; told to the coordinator, which may then draw others."""
+
+    policy: SitePolicy = field(default_factory=SitePolicy)
+    """What the device's owner allows."""
+
 
 @dataclass(slots=True)
 class Unsent:
     """A finished reply that the SuperLink has not taken yet; it outlives the connection it was made on."""
 
+    owed: Path
+    """File that survives this process, while a message is in work."""
+
     message: Message | None = None
     seconds: float = 0.0
+
+    def begin(self, head: bytes) -> None:
+        """A message was taken on; a few hundred bytes, since the question can be asked again."""
+        write_atomic(self.owed, head)
+
+    def end(self) -> None:
+        """It is answered, or nobody waits for it."""
+        self.message = None
+        self.owed.unlink(missing_ok=True)
 
 
 def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random: Random | None = None) -> None:
@@ -84,9 +109,15 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
 
     logging.getLogger("flwr").setLevel(logging.WARNING)
     store = DatasetStore(settings.data)
-    app, unsent = build_client(store), Unsent()
+    facts = LinuxFacts()
+    app = build_client(
+        store,
+        condition=lambda: condition_of(facts, metered=settings.metered),
+        owner=Owner(settings.policy, clock.now),
+    )
+    unsent = Unsent(settings.data / OWED)
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
-    _warm_up()
+    _warm_up(store)
     while alive():
         try:
             with FleetConnection(
@@ -94,6 +125,7 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
             ) as connection:
                 log.info("%s listens as node %d", settings.device, connection.node)
                 write_atomic(settings.data / NODE, str(connection.node).encode())
+                confess(connection, unsent)
                 _serve(connection, app, unsent=unsent, clock=clock, alive=alive, backoff=backoff)
         except (TransportError, RefusedError) as error:
             pause = backoff.next()
@@ -109,7 +141,7 @@ def serve_once(connection: FleetConnection, app: ClientApp, unsent: Unsent, *, c
         RefusedError: it refuses this node.
     """
     if unsent.message is None:
-        message = connection.receive()
+        message = connection.receive(unsent.begin)
         if message is None:
             return False
         begun = clock.monotonic()
@@ -119,8 +151,24 @@ def serve_once(connection: FleetConnection, app: ClientApp, unsent: Unsent, *, c
         connection.reply(unsent.message, seconds=unsent.seconds)
     except RefusedError as error:
         log.info("nobody waits for this reply: %s", error)
-    unsent.message = None
+    unsent.end()
     return True
+
+
+def confess(connection: FleetConnection, unsent: Unsent) -> None:
+    """Say of the message that a process before this one took with it that it is lost.
+
+    Raises:
+        TransportError: the SuperLink does not answer; the next connection says it.
+    """
+    head = read_if_present(unsent.owed)
+    if unsent.message is not None or not head:
+        return
+    try:
+        connection.confess(head, fed.LOST)
+    except RefusedError as error:
+        log.info("nobody waits for what was lost: %s", error)
+    unsent.end()
 
 
 def _serve(
@@ -140,6 +188,8 @@ def _serve(
             last = clock.monotonic()
         else:
             time.sleep(poll_pause(clock.monotonic() - last))
+    # no goodbye: the agent starts the next trainer as soon as it is back itself
+    raise TransportError("the agent is gone")
 
 
 def poll_pause(silence_s: float) -> float:
@@ -152,12 +202,15 @@ def _known_node(settings: TrainerSettings) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _warm_up() -> None:
-    """Import what the first round would otherwise wait for."""
+def _warm_up(store: DatasetStore) -> None:
+    """Import what the first round would otherwise wait for: the frameworks of the tasks that have data here."""
     import onnxruntime  # noqa: F401
-    import torch
 
-    torch.set_num_threads(1)
+    for name in store.tasks():
+        try:
+            adapter(name).warm_up()
+        except (RefusedError, ImportError) as error:  # the round that asks for it will say so to the run
+            log.warning("there is data for %s, which cannot be trained here: %s", name, error)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

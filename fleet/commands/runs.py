@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
+import msgspec
 import typer
+from rich.live import Live
 
 from fleet import tables
 from fleet.client import Client
 from fleet.session import Json, connected, print_json, show
-from shared.api import Run, RunRequest
+from shared.api import RoundProgress, Run, RunRequest
 from shared.errors import RefusedError
 
 runs_app = typer.Typer(help="Federated runs.")
@@ -58,19 +63,87 @@ def watch(
     run: Annotated[str | None, typer.Argument(help="Which; the newest when left out.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Follow a run to its end, round by round. Ends with status 1 unless it was released."""
+    """Follow a run to its end, with a live table of the devices of the round under way.
+
+    Without a terminal, one line for each closed round and each client whose state has changed; with --json, the
+    run and its rounds' clients at the end. Ends with status 1 unless it was released.
+    """
     with connected(context) as client:
         found = _newest(client) if run is None else client.run(run)
-        told = 0
-        while True:
-            if not as_json:
-                told = _tell(found, told)
-            if found.state in OVER:
-                break
-            time.sleep(POLL_S)
-            found = client.run(found.id)
-        show(found, tables.rounds(found), as_json=as_json)
+        with _shown(as_json=as_json) as show_now:
+            while True:
+                over = found.state in OVER
+                show_now(found, client.progress(found.id, since=max(len(found.rounds), 1)))
+                if over:
+                    break
+                time.sleep(POLL_S)
+                found = client.run(found.id)
+        if as_json:
+            print_json(msgspec.structs.replace(found, progress=client.progress(found.id)))
+        else:
+            show(found, tables.rounds(found), as_json=False)
         raise typer.Exit(0 if found.state == "released" else 1)
+
+
+Shown = Callable[[Run, Sequence[RoundProgress]], None]
+
+
+@contextmanager
+def _shown(*, as_json: bool) -> Iterator[Shown]:
+    """How what is new is shown: not at all, as lines that stay, or as a table that is drawn anew."""
+    if as_json:
+        yield lambda _run, _rounds: None
+        return
+    told = Told()
+    if not _is_terminal():
+        yield lambda run, rounds: _tell(told.news(run, rounds))
+        return
+    with Live(transient=True, auto_refresh=False) as live:
+
+        def draw(run: Run, rounds: Sequence[RoundProgress]) -> None:
+            for line in told.closed(run):
+                live.console.print(line, highlight=False)
+            if rounds:
+                live.update(tables.progress(rounds[-1]), refresh=True)
+
+        yield draw
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+class Told:
+    """What was said already, so that nothing is said twice."""
+
+    def __init__(self) -> None:
+        self._rounds = 0
+        self._clients: dict[tuple[int, str], str] = {}
+
+    def news(self, run: Run, rounds: Sequence[RoundProgress]) -> list[str]:
+        """Lines about clients whose state has changed, then about rounds that have closed."""
+        lines = []
+        for one in rounds:
+            for device, client in sorted(one.clients.items()):
+                if self._clients.get((one.round, device)) != client.state:
+                    self._clients[one.round, device] = client.state
+                    why = f": {client.reason}" if client.reason else ""
+                    lines.append(f"{run.id} round {one.round}: {device} {client.state}{why}")
+        return lines + self.closed(run)
+
+    def closed(self, run: Run) -> list[str]:
+        """Lines about rounds that have closed."""
+        new, self._rounds = run.rounds[self._rounds :], len(run.rounds)
+        return [
+            f"{run.id} round {row.number}: loss {row.metrics.get('loss', 0.0):.4f},"
+            f" accuracy {row.metrics.get('accuracy', 0.0):.4f}"
+            for row in new
+        ]
 
 
 def _newest(client: Client) -> Run:
@@ -78,11 +151,3 @@ def _newest(client: Client) -> Run:
     if not found:
         raise RefusedError("there is no run yet", hint="Start one: `hinterland runs start MODEL`.")
     return max(found, key=lambda run: run.created_at)
-
-
-def _tell(run: Run, told: int) -> int:
-    """Print the rounds that are new."""
-    for row in run.rounds[told:]:
-        loss, accuracy = row.metrics.get("loss", 0.0), row.metrics.get("accuracy", 0.0)
-        typer.echo(f"{run.id} round {row.number}: loss {loss:.4f}, accuracy {accuracy:.4f}")
-    return len(run.rounds)

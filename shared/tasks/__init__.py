@@ -14,7 +14,9 @@ GROUP = "hinterland.tasks"
 
 _OWN = {
     "activity": "shared.tasks.activity:ADAPTER",
+    "activity-linear": "shared.tasks.activity_linear:ADAPTER",
     "fashion": "shared.tasks.fashion:ADAPTER",
+    "fashion-linear": "shared.tasks.fashion_linear:ADAPTER",
 }
 
 

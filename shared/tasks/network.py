@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ContractError
 from shared.task import Examples, Moments, Recipe, Score, Trained, Weights
+from shared.tasks.scoring import score, statistics
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,11 @@ class NetworkTask:
     build: Callable[[], torch.nn.Module]
     """Makes the module with freshly drawn parameters; takes its randomness from torch's global generator."""
 
+    def warm_up(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+
     def initial(self, *, seed: int, moments: Moments) -> Weights:
         module = self._module(seed)
         mean, deviation = statistics(moments)
@@ -52,16 +58,38 @@ class NetworkTask:
 
     def train(self, weights: Mapping[str, NDArray[np.float32]], data: Examples, recipe: Recipe) -> Trained:
         module = self._load(weights, seed=recipe.seed)
-        loss = _descend(module, data, recipe)
-        return Trained(weights=_arrays(module), examples=len(data), loss=loss)
+        done = _descend(module, data, recipe)
+        examples = -(-done.examples // recipe.epochs)
+        return Trained(weights=_arrays(module), examples=examples, loss=done.loss, steps=done.steps)
+
+    def train_many(
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        clients: Sequence[tuple[Examples, Recipe]],
+        *,
+        workers: int = 1,
+    ) -> Iterator[tuple[int, Trained]]:
+        """Train many clients from the same weights at once (`shared.task_many`)."""
+        from shared.tasks.network_many import NotStackableError, train_stacked
+
+        try:
+            yield from train_stacked(self._load(weights, seed=0), clients, workers=workers)
+        except NotStackableError:
+            for position, (data, recipe) in enumerate(clients):
+                yield position, self.train(weights, data, recipe)
+
+    def evaluate_many(self, weights: Mapping[str, NDArray[np.float32]], parts: Sequence[Examples]) -> list[Score]:
+        """Score the same weights on the data of many clients at once."""
+        if not parts:
+            return []
+        x = np.concatenate([part.x for part in parts])
+        y = np.concatenate([part.y for part in parts])
+        logits = self.logits(weights, x)
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        return [score(*pair) for pair in zip(np.split(logits, ends), np.split(y, ends), strict=True)]
 
     def evaluate(self, weights: Mapping[str, NDArray[np.float32]], data: Examples) -> Score:
-        logits = self.logits(weights, data.x).astype(np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(data)), data.y]
-        return Score(
-            correct=int((logits.argmax(axis=1) == data.y).sum()), examples=len(data), loss_sum=float(losses.sum())
-        )
+        return score(self.logits(weights, data.x), data.y)
 
     def logits(self, weights: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -115,15 +143,6 @@ class NetworkTask:
         return module
 
 
-def statistics(moments: Moments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel; a channel that never moves gets deviation 1."""
-    count = max(moments.count, 1)
-    mean = moments.total / count
-    variance = np.maximum(moments.square / count - mean**2, 0.0)
-    deviation = np.sqrt(variance)
-    return mean, np.where(deviation < 1e-6, 1.0, deviation)
-
-
 def _per_channel(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
     return values.astype(np.float32).reshape(shape)
 
@@ -138,8 +157,20 @@ def _batch(data: Examples, chosen: NDArray[np.int64]) -> tuple[torch.Tensor, tor
     return torch.from_numpy(np.ascontiguousarray(data.x[chosen])), torch.from_numpy(data.y[chosen])
 
 
-def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> float:
-    """Run stochastic gradient descent with momentum; return the mean loss of the last epoch.
+class _Descent(NamedTuple):
+    """What a descent went through."""
+
+    loss: float
+    """Mean over the examples of the last epoch."""
+
+    examples: int
+    """Over all epochs."""
+
+    steps: int
+
+
+def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> _Descent:
+    """Run stochastic gradient descent with momentum.
 
     Written out because building a `torch.optim` optimizer imports torch's compiler: two seconds and 100 MB
     in every training process of a fleet.
@@ -147,19 +178,41 @@ def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> float:
     import torch
 
     order = np.random.Generator(np.random.PCG64(recipe.seed))
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    parameters = list(trained.values())
+    pull = _pull(trained, recipe)
     velocity = [torch.zeros_like(p) for p in parameters]
+    momentum = MOMENTUM if recipe.correction is None else 0.0
     module.train()
-    mean = 0.0
+    mean, examples, steps = 0.0, 0, 0
     for _ in range(recipe.epochs):
-        total = 0.0
+        total, seen = 0.0, 0
         for chosen in _batches(order, len(data), recipe.batch_size):
+            if steps and recipe.stop is not None and recipe.stop():
+                return _Descent(total / seen if seen else mean, examples, steps)
             x, y = _batch(data, chosen)
             loss = torch.nn.functional.cross_entropy(module(x), y)
-            _step(parameters, velocity, torch.autograd.grad(loss, parameters), recipe.learning_rate)
+            gradients = torch.autograd.grad(loss, parameters)
+            _step(parameters, velocity, gradients, recipe.learning_rate, momentum=momentum, pull=pull)
             total += float(loss.detach()) * len(chosen)
+            seen += len(chosen)
+            examples, steps = examples + len(chosen), steps + 1
         mean = total / max(len(data), 1)
-    return mean
+    return _Descent(mean, examples, steps)
+
+
+def _pull(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> Callable[[int], torch.Tensor | None]:
+    """What an algorithm adds to the gradient of parameter i, at where it is now."""
+    import torch
+
+    parameters = list(trained.values())
+    if recipe.correction is not None:
+        added = [torch.from_numpy(np.array(recipe.correction[name])) for name in trained]
+        return lambda i: added[i]
+    if recipe.proximal:
+        begun = [p.detach().clone() for p in parameters]
+        return lambda i: (parameters[i].detach() - begun[i]) * recipe.proximal
+    return lambda _: None
 
 
 def _batches(order: np.random.Generator, examples: int, size: int) -> list[NDArray[np.int64]]:
@@ -172,12 +225,17 @@ def _step(
     velocity: list[torch.Tensor],
     gradients: tuple[torch.Tensor, ...],
     rate: float,
+    *,
+    momentum: float,
+    pull: Callable[[int], torch.Tensor | None],
 ) -> None:
     import torch
 
     with torch.no_grad():
         norm = torch.sqrt(torch.stack([(g * g).sum() for g in gradients]).sum())
         scale = min(1.0, CLIP / (float(norm) + 1e-12))
-        for parameter, moving, gradient in zip(parameters, velocity, gradients, strict=True):
-            moving.mul_(MOMENTUM).add_(gradient, alpha=scale).add_(parameter, alpha=WEIGHT_DECAY)
+        for i, (parameter, moving, gradient) in enumerate(zip(parameters, velocity, gradients, strict=True)):
+            moving.mul_(momentum).add_(gradient, alpha=scale).add_(parameter, alpha=WEIGHT_DECAY)
+            if (added := pull(i)) is not None:
+                moving.add_(added)
             parameter.add_(moving, alpha=-rate)

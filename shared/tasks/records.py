@@ -7,7 +7,9 @@ strategies average, clip or compare vectors as well as matrices.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -29,7 +31,16 @@ def flatten(weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def unflatten(flat: NDArray[np.float32], form: Mapping[str, tuple[int, ...]]) -> Weights:
-    """The tensors of `form` again.
+    """A copy of the vector as the tensors of `form`.
+
+    Raises:
+        ContractError: the vector has another length.
+    """
+    return {name: values.copy() for name, values in view(flat, form).items()}
+
+
+def view(flat: NDArray[np.float32], form: Mapping[str, tuple[int, ...]]) -> Weights:
+    """The tensors of `form` in the vector's own memory.
 
     Raises:
         ContractError: the vector has another length.
@@ -38,12 +49,20 @@ def unflatten(flat: NDArray[np.float32], form: Mapping[str, tuple[int, ...]]) ->
     if flat.shape != (sum(sizes),) or min(sizes, default=0) < 0:
         raise ContractError(f"a vector of shape {flat.shape} does not fit {sum(sizes)} weights")
     parts = np.split(flat, np.cumsum(sizes)[:-1])
-    return {name: part.reshape(shape).copy() for (name, shape), part in zip(form.items(), parts, strict=True)}
+    return {name: part.reshape(shape) for (name, shape), part in zip(form.items(), parts, strict=True)}
 
 
 def to_record(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
     """Encode weights."""
-    return ArrayRecord({FLAT: Array(flatten(weights))})
+    return flat_record(flatten(weights))
+
+
+def flat_record(flat: NDArray[np.float32]) -> ArrayRecord:
+    """Encode weights that are one vector already, with one copy."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(flat))
+    data = b"".join((head.getvalue(), flat.data.cast("B") if flat.size else b""))
+    return ArrayRecord({FLAT: Array(str(flat.dtype), flat.shape, "numpy.ndarray", data)})
 
 
 def read_arrays(record: object) -> dict[str, NDArray[np.float32]]:
@@ -55,12 +74,24 @@ def read_arrays(record: object) -> dict[str, NDArray[np.float32]]:
     if not isinstance(record, ArrayRecord):
         raise ContractError("the message holds no arrays")
     try:
-        arrays = {str(name): array.numpy() for name, array in record.items()}
+        arrays = {str(name): _values(array) for name, array in record.items()}
     except (ValueError, TypeError, OSError, EOFError, KeyError, MemoryError) as error:
         raise ContractError(f"an array cannot be read: {error}"[:300]) from error
     if not all(isinstance(values, np.ndarray) for values in arrays.values()):
         raise ContractError("an array's bytes are an archive")
     return arrays
+
+
+def _values(array: Array) -> NDArray[Any]:
+    """An array's numbers where they lie in the message, if they are a vector; anything else is Flower's to read."""
+    if array.stype == "numpy.ndarray" and array.data[:8] == np.lib.format.magic(1, 0):
+        file = io.BytesIO(array.data)
+        file.seek(8)
+        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
+        if len(shape) == 1 and not columns_first and not dtype.hasobject:
+            return np.frombuffer(array.data, dtype, count=shape[0], offset=file.tell())
+    values: NDArray[Any] = array.numpy()
+    return values
 
 
 def from_record(record: object, form: Mapping[str, tuple[int, ...]]) -> Weights:

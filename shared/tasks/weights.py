@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> Digest:
     for name, values in weights.items():
         little = np.ascontiguousarray(values, dtype="<f4")
         state.update(f"{name}\0{','.join(map(str, little.shape))}\0".encode())
-        state.update(little.tobytes())
+        state.update(little.reshape(-1).view(np.uint8).data)  # no copy: a tensor may be larger than what memory is left
     return Digest(state.hexdigest())
 
 
@@ -35,9 +36,14 @@ def form(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[int, ...
 def pack_weights(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     """Encode as an uncompressed `.npz` that keeps the order of the tensors."""
     buffer = io.BytesIO()
-    arrays = {name: np.ascontiguousarray(values, dtype="<f4") for name, values in weights.items()}
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy: a tensor could be called `allow_pickle`
+    write_weights(buffer, weights)
     return buffer.getvalue()
+
+
+def write_weights(file: BinaryIO, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write what `pack_weights` returns, some megabytes at a time; tensors may be larger than 2 GiB."""
+    arrays = {name: np.ascontiguousarray(values, dtype="<f4") for name, values in weights.items()}
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy: a tensor could be called `allow_pickle`
 
 
 def unpack_weights(data: bytes) -> Weights:
@@ -46,8 +52,17 @@ def unpack_weights(data: bytes) -> Weights:
     Raises:
         ContractError: not such a file, or one that would need pickle.
     """
+    return read_weights(io.BytesIO(data))
+
+
+def read_weights(file: BinaryIO) -> Weights:
+    """Read what `write_weights` wrote; holds no more than the tensors.
+
+    Raises:
+        ContractError: as `unpack_weights`.
+    """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        with np.load(file, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name], dtype=np.float32) for name in archive.files}
     except (ValueError, OSError, KeyError, EOFError, NotImplementedError) as error:
         raise ContractError(f"no weights: {error}") from error

@@ -122,6 +122,22 @@ class World:
         """Process id of the coordinator while it runs."""
         return self._servers[-1].pid if self._servers else None
 
+    @property
+    def servers(self) -> dict[str, Process]:
+        """Name → process of SuperLink and coordinator."""
+        return {server.name: server for server in self._servers}
+
+    @property
+    def broker(self) -> Broker:
+        """The broker; there is one after `start`."""
+        if self._broker is None:
+            raise FaultError("the world has not started")
+        return self._broker
+
+    def note_processes(self) -> None:
+        """Write down what runs, after something was started again."""
+        self._record()
+
     def check(self) -> None:
         """Notice a process that ended by itself.
 

@@ -70,6 +70,8 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/devices/{device}"): Call("/devices/secret-1"),
     ("GET", "/v1/devices/{device}/why"): Call("/devices/secret-1/why"),
     ("POST", "/v1/devices/{device}/revoke"): Call("/devices/secret-1/revoke", "operator", {"reason": "x"}),
+    ("GET", "/v1/quarantine"): Call("/quarantine", shared=True),
+    ("POST", "/v1/quarantine/{device}/release"): Call("/quarantine/secret-1/release", "operator", {"reason": "x"}),
     ("GET", "/v1/fleets"): Call("/fleets", shared=True),
     ("GET", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution"),
     ("PUT", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution", "operator", {"rate_mib_s": 2.0}),
@@ -79,6 +81,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/runs"): Call("/runs", "operator", {"model": "fresh", "devices": ["secret-1"]}, status=201),
     ("GET", "/v1/runs"): Call("/runs", shared=True),
     ("GET", "/v1/runs/{run}"): Call("/runs/street-run-1"),
+    ("GET", "/v1/runs/{run}/progress"): Call("/runs/street-run-1/progress"),
     ("PUT", "/v1/blobs/{digest}"): Call(f"/blobs/{sha256(OTHER)}", "release-manager", OTHER, fleet="*", status=204),
     ("POST", "/v1/releases"): Call(
         "/releases",

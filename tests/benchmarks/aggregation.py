@@ -1,70 +1,73 @@
-"""Averaging a round: exact fixed-point sums against the weighted mean of Flower's FedAvg."""
+"""Combining a round: updates read back from their file, against Flower's FedAvg and a bare copy of the same bytes."""
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from numpy.typing import NDArray
 
-from cloud.training.aggregate import RunningMean
+from cloud.training.rules.mean import mean
+from cloud.training.updates import UpdateStore
 from shared.federation import EXAMPLES
-from shared.task import Weights
 from tests.benchmarks.figure import Figure, compare, in_turns
+from tests.benchmarks.memory import growth_of_a_round
 
-CLIENTS = 20
-SHAPES = {"embedding": (1000, 500), "hidden": (500, 500), "head": (500, 10)}
+CLIENTS = 50
+SIZE = 10_000_000
 
 
-def measure(*, turns: int = 5) -> Iterator[Figure]:
-    """Time and peak memory for one round of `CLIENTS` updates of 0.76 M weights each."""
-    generator = np.random.default_rng(1)
-    updates = [_update(generator) for _ in range(CLIENTS)]
-    replies = [_reply(update) for update in updates]
+def measure(*, turns: int = 5, clients: int = CLIENTS, size: int = SIZE) -> Iterator[Figure]:
+    """Time and memory of one round of `clients` updates of `size` weights each: 2 GB of float32 by default."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory, UpdateStore(Path(directory), size=size) as updates:
+        yield from _times(updates, turns, clients)
+    few, many = (growth_of_a_round(clients=count, size=size) for count in (6, clients))
+    yield compare(
+        name="aggregation.memory", ours=many / (4 * size), peer=few / (4 * size), unit="models", better="lower",
+        what_ours=f"peak growth of a process (VmHWM) over a round of {clients} clients: replies, gate, file, rule,"
+        " step, checkpoint", what_peer="the same with 6 clients",
+    )  # fmt: skip
 
-    def ours() -> Weights:
-        mean = RunningMean(updates[0])
-        for update in updates:
-            mean.add(update, 100)
-        return mean.mean()
+
+def _times(updates: UpdateStore, turns: int, clients: int) -> Iterator[Figure]:
+    source = np.random.default_rng(1)
+    vectors = [source.standard_normal(updates.size, dtype=np.float32) for _ in range(clients)]
+    for number, vector in enumerate(vectors):
+        updates.add(f"d-{number:04}", vector, examples=100 + number)
+    replies = [_reply(vector, 100 + number) for number, vector in enumerate(vectors)]
+    room = np.zeros_like(vectors[0])
+    copies = [room.copy() for _ in vectors]
+
+    def ours() -> NDArray[np.float32]:
+        return mean(updates)
 
     def peer() -> ArrayRecord:
         return aggregate_arrayrecords(replies, EXAMPLES)
 
-    _check_same(ours(), peer())
+    def copy() -> None:
+        for into, vector in zip(copies, vectors, strict=True):
+            np.copyto(into, vector)
+
+    np.testing.assert_allclose(ours(), peer()["w"].numpy(), atol=1e-6)
+    volume = f"{clients} updates of {updates.size / 1e6:g} M float32, {4 * clients * updates.size / 1e9:.3g} GB"
     seconds = in_turns(ours, peer, turns=turns)
     yield compare(
         name="aggregation.time", ours=seconds[0], peer=seconds[1], unit="s", better="lower",
-        what_ours=f"exact sums of {CLIENTS} updates, the same bits in any order", what_peer="flwr 1.41 FedAvg, floats",
+        what_ours=f"weighted mean of {volume}, read from their file in the page cache, two threads",
+        what_peer="flwr 1.41 FedAvg's aggregation of the same updates, from replies in memory",
     )  # fmt: skip
-    held = sum(values.nbytes for update in updates for values in update.values())
+    seconds = in_turns(ours, copy, turns=turns)
+    gigabytes = 4 * clients * updates.size / 1e9
     yield compare(
-        name="aggregation.memory", ours=_peak(ours) / 2**20, peer=(_peak(peer) + held) / 2**20, unit="MiB",
-        better="lower", what_ours="accumulators; an update is forgotten once it is added",
-        what_peer=f"accumulators and all {CLIENTS} updates, which FedAvg holds until the last has come",
+        name="aggregation.bandwidth", ours=gigabytes / seconds[0], peer=gigabytes / seconds[1], unit="GB/s",
+        better="higher", what_ours=f"weighted mean of {volume}, as above: bytes of the updates over its seconds",
+        what_peer="numpy copies the same bytes from memory to memory that is mapped already, one thread",
     )  # fmt: skip
 
 
-def _update(generator: np.random.Generator) -> Weights:
-    return {name: generator.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
-
-
-def _reply(update: Weights) -> RecordDict:
-    arrays = {name: Array(values) for name, values in update.items()}
-    return RecordDict({"arrays": ArrayRecord(arrays), "metrics": MetricRecord({EXAMPLES: 100})})
-
-
-def _check_same(ours: Weights, peer: ArrayRecord) -> None:
-    for name, array in peer.items():
-        np.testing.assert_allclose(ours[name], array.numpy(), atol=1e-6)
-
-
-def _peak(work: Callable[[], object]) -> int:
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+def _reply(vector: NDArray[np.float32], examples: int) -> RecordDict:
+    return RecordDict({"arrays": ArrayRecord({"w": Array(vector)}), "metrics": MetricRecord({EXAMPLES: examples})})

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("aggregation", "sketching", "chunks", "delivery", "deltas", "activation", "trust_import")
+BENCHMARKS = ("aggregation", "sketching", "chunks", "delivery", "deltas", "activation", "trust_import", "deployment")
 RESULT = Path("bench.json")
 
 

@@ -1,6 +1,7 @@
 """Benchmarks that need no server run here once, so that they do not rot between two measurements."""
 
 import math
+from functools import partial
 
 import pytest
 
@@ -16,7 +17,12 @@ def test_a_figure_carries_what_a_machines_speed_does_not_change() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "measure",
-    [aggregation.measure, sketching.measure, activation.measure, trust_import.measure],
+    [
+        partial(aggregation.measure, clients=9, size=1_000_000),
+        sketching.measure,
+        activation.measure,
+        trust_import.measure,
+    ],
     ids=["aggregation", "sketching", "activation", "trust_import"],
 )
 def test_a_benchmark_gives_figures(measure) -> None:

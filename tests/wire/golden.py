@@ -19,6 +19,7 @@ from shared.bundle import FleetDesired, Release, Runtime, Schema, Variant
 from shared.codec import pack, unpack
 from shared.ids import sha256
 from shared.sketch import Sketch
+from shared.tasks.compression import Kind
 from shared.topics import Up
 
 HOME = Path(__file__).parent / "golden"
@@ -97,7 +98,10 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "instruction": federation.Instruction(
         task="activity", labels=50, form={"head.bias": (7,)}, round=3, seed=7,
         epochs=2, batch_size=16, learning_rate=0.05,
+        run="activity-run-3", model="activity", purpose="training", proximal=0.01, controlled=True, budget_s=2.5,
+        local_parts=("head.",), compression=federation.Compression(kind=Kind.TOP_K, share=0.25),
     ),
+    "condition": federation.Condition(on_battery=True, charge=62.5, heat_c=41.0, metered=True),
     "moments-answer": federation.MomentsAnswer(training=500, holdout=150, count=50_000, total=[1.5], square=[2.5]),
     "ranges-answer": federation.RangesAnswer(ranges={"relu_1": (0.0, 6.5)}),
     "judge-answer": federation.JudgeAnswer(training=TALLY, files={"cpu-int8.onnx": TALLY}, parity=1e-6),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from fastapi import Depends
+from fastapi import Depends, Query
 
 from cloud.access.principal import Action, Principal
 from cloud.api.bodies import Answer, Routes, body, reply
 from cloud.api.services import Parts, Reason, Viewer, allow
 from cloud.api.sight import Sight
-from cloud.api.views.runs import run_view
+from cloud.api.views.runs import progress_view, run_view
 from cloud.loop.run_orders import order_run
 from cloud.store.runs import Runs
-from shared.api import Run, RunRequest
+from shared.api import RoundProgress, Run, RunRequest
 
 router = Routes(prefix="/runs", tags=["runs"])
 
@@ -52,3 +52,10 @@ def one_run(parts: Parts, by: Viewer, run: str) -> Answer[Run]:
     """One run with its rounds."""
     with parts.database.read() as connection:
         return reply(run_view(connection, Sight(connection, parts, by).run(run)))
+
+
+@router.get("/{run}/progress")
+def progress(parts: Parts, by: Viewer, run: str, since: Annotated[int, Query(ge=0)] = 0) -> Answer[list[RoundProgress]]:
+    """How far each client of each round is, from round `since` on."""
+    with parts.database.read() as connection:
+        return reply(progress_view(connection, Sight(connection, parts, by).run(run), since=since))

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from cloud.store.runs import Run as RunRow
 from cloud.store.runs import Runs
-from shared.api import Round, Run
+from shared.api import Round, RoundProgress, Run
 
 
 def run_view(connection: Connection, row: RunRow) -> Run:
@@ -15,3 +15,9 @@ def run_view(connection: Connection, row: RunRow) -> Run:
     closed = [found for found in Runs(connection).rounds(row.id) if found.digest]
     rounds = [msgspec.convert(found, Round, from_attributes=True) for found in closed]
     return msgspec.structs.replace(msgspec.convert(row, Run, from_attributes=True), rounds=rounds)
+
+
+def progress_view(connection: Connection, row: RunRow, *, since: int) -> list[RoundProgress]:
+    """The rounds from number `since` on, and with them the one under way."""
+    found = [one for one in Runs(connection).rounds(row.id) if one.number >= since and one.progress]
+    return [msgspec.convert(one.progress, RoundProgress) for one in found]

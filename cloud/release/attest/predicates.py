@@ -41,7 +41,7 @@ def provenance(
         versions: package → version of the software that trained.
     """
     spec, result = run.spec, run.result
-    asked = ("task", "seed", "rounds", "fraction", "local", "server_momentum", "min_devices", "bar")
+    asked = ("task", "seed", "rounds", "fraction", "local", "rule", "strategy", "min_devices", "bar")
     return {
         "buildDefinition": {
             "buildType": FEDERATED,

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
 from cloud.audit.log import AuditLog
+from cloud.store.quarantine import Quarantine, Strike
 from cloud.store.tables import metadata
 from edge.identity.keys import certificate_request, sign
 from shared.audit import verify
@@ -141,6 +142,13 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
     await play(
         "POST /v1/rollouts/{rollout}/rollback", "rollout.rollback", path=path, reason="so", json={"reason": "so"}
     )
+
+    strike = Strike(device="watch-1", run="street-run-1", round=1, at=0.0, check="finite", reason="NaN", measured="")
+    with world.database.write() as connection:
+        Quarantine(connection).strike(strike)
+    path = "/v1/quarantine/watch-1/release"
+    said = {"reason": "new sensor"}
+    await play("POST /v1/quarantine/{device}/release", "device.release", path=path, reason="new sensor", json=said)
 
     asked = {"name": "bob", "roles": ["viewer"], "reason": "joined"}
     await play("POST /v1/keys", "key.create", reason="joined", json=asked)

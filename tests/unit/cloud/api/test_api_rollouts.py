@@ -98,7 +98,7 @@ async def test_devices_of_a_rollout_page_by_page(fleet):
         name = (await ann.post("/rollouts/apply", json=DOCUMENT)).json()["rollout"]
         with fleet.database.write() as connection:
             status = UpdateStatus(model="m", release="m-1", stage=Stage.FAILED, reason="full")
-            Rollouts(connection).record("cam-3", status, at=3.0)
+            Rollouts(connection).record([("cam-3", status)], at=3.0)
         small = (await ann.get(f"/rollouts/{name}?devices=false")).json()
         assert (small["devices"], small["waves"], small["progress"][1]["failed"]) == ([], [], 1)
         assert len((await ann.get(f"/rollouts/{name}")).json()["devices"]) == 4
@@ -217,10 +217,14 @@ async def test_a_rollout_shows_waves_and_gates(fleet):
                 msgspec.structs.replace(held, state=RolloutState.SHADOWING, wave=0, previous="m-0", shadow_at=1.0)
             )
             for _ in range(2):
-                Shadows(connection).add("cam-1", report, at=2.0)
-            Shadows(connection).add("stranger", report, at=2.0)
+                shadows = Shadows(connection)
+                shadows.add("cam-1", report)
+                shadows.write(at=2.0)
+            shadows = Shadows(connection)
+            shadows.add("stranger", report)
+            shadows.write(at=2.0)
             status = UpdateStatus(model="m", release="m-1", stage=Stage.ROLLED_BACK, reason="it hung")
-            Rollouts(connection).record("cam-2", status, at=3.0)
+            Rollouts(connection).record([("cam-2", status)], at=3.0)
             seen = Shadows(connection).devices(name)
             assert seen == {"cam-1": evidence_of(report) + evidence_of(report)}
         shown = (await ann.get(f"/rollouts/{name}")).json()

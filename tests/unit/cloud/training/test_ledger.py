@@ -77,7 +77,7 @@ def test_the_last_finished_round_counts_not_the_last_checkpoint(tmp_path):
     checkpoint, registered = ledger.last_committed()
     assert checkpoint.round == 1
     assert weights_digest(checkpoint.weights) == weights_digest(weights(1))
-    assert checkpoint.velocity["b"].tolist() == [-0.5] * 4
+    assert checkpoint.state["b"].tolist() == [-0.5] * 4
     assert registered == {"watch-1": 10}
 
 

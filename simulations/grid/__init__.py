@@ -1,0 +1,1 @@
+"""Training simulated: the same Flower app over our vectorised Grid, one client after the other, or over Ray."""

@@ -1,0 +1,231 @@
+"""Our Grid: Flower's `ServerApp` and strategies run over it unmodified, and a round's clients train as one batch.
+
+Messages that ask for plain training or evaluation are grouped by the weights and the task they carry, and each group is
+handed to the model family at once (`shared.task_many`). Everything else — queries, a family that cannot, an instruction
+with a field this Grid does not know — goes through the devices' own app, one client after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from typing import NamedTuple, NoReturn
+
+from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from shared import federation as fed
+from shared.codec import pack
+from shared.errors import HinterlandError
+from shared.federation import Condition, Instruction
+from shared.task import Examples, Recipe, Trained
+from shared.task_many import TrainsMany
+from shared.tasks import adapter
+from shared.tasks.records import from_record, to_record
+from simulations.grid.clients import PARTITION, ROUND, Clients, DeviceApp, meant_for
+
+SERVER = 1
+"""Flower's id of whoever runs the `ServerApp`."""
+
+FIRST_NODE = 2
+"""Node id of the client at position 0."""
+
+TOGETHER = 64
+"""Clients that are evaluated at once: their hold-outs are copied into one array."""
+
+_KNOWN = {"task", "labels", "form", "round", "seed", "epochs", "batch_size", "learning_rate"}
+_BEARS_NOT_ON_TRAINING = {"run", "model", "purpose"}
+"""Fields by which a device's owner may refuse; a simulated client has no owner."""
+
+
+class _Asked(NamedTuple):
+    message: Message
+    position: int
+    wanted: Instruction
+
+
+class VectorisedGrid(Grid):  # type: ignore[misc]  # flwr is Any here
+    """A federation in this process."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        run: int = 1,
+        workers: int = 1,
+        together: bool = True,
+        streaming: bool = False,
+        progress: Callable[[int], None] = lambda clients: None,
+    ) -> None:
+        """Serve `clients`.
+
+        Args:
+            clients: who is there, and what each holds.
+            run: Flower's id of the run.
+            workers: threads that train chunks of clients at the same time; as many as the machine has cores.
+            together: `False` sends every message through the devices' app, which is what the rest is compared with.
+            streaming: hand replies over while others are still trained. Memory then does not grow with the number
+                of clients under a strategy that keeps no replies, such as `RunStrategy`; some of Flower's go over
+                their replies twice and need a list.
+            progress: called with the number of clients that have trained since the last call.
+        """
+        self._run = Run.create_empty(run)
+        self._clients = clients
+        self._count = len(clients.shares())
+        self._workers = workers
+        self._together = together
+        self._streaming = streaming
+        self._progress = progress
+        self._app = DeviceApp(clients)
+        self._numbers = count(1)
+        self._waiting: dict[str, Message] = {}
+
+    def execute(self, app: ServerApp) -> Context:
+        """Run a `ServerApp` from its start to its end; return the context it leaves."""
+        # Flower's messages read the run they belong to from here, one per process
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, self._run.run_id, SERVER
+        context = Context(run_id=self._run.run_id, node_id=SERVER, node_config={}, state=RecordDict(), run_config={})
+        app(grid=self, context=context)
+        return context
+
+    def set_run(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        return self._run
+
+    def create_message(self, *_args: object, **_fields: object) -> NoReturn:
+        """Flower has deprecated this; build a `Message`."""
+        raise NotImplementedError("Grid.create_message is deprecated: use flwr.app.Message")
+
+    def get_node_ids(self) -> list[int]:
+        return list(range(FIRST_NODE, FIRST_NODE + self._count))
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Take messages; nothing is computed before somebody pulls."""
+        taken = []
+        for message in messages:
+            number = f"{self._run.run_id}-{next(self._numbers)}"
+            message.metadata.__dict__["_message_id"] = number  # as Flower's own grids do: there is no setter
+            self._waiting[number] = message
+            taken.append(number)
+        return taken
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Compute and return the replies to these messages."""
+        return list(self._replies(message_ids))
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Ask, and return what was answered; a simulated client is never late, so that `timeout` is not used."""
+        numbers = self.push_messages(messages)
+        replies = self._replies(numbers)
+        return replies if self._streaming else list(replies)
+
+    def _replies(self, numbers: Iterable[str]) -> Iterator[Message]:
+        groups: dict[tuple[object, ...], list[_Asked]] = {}
+        for number in numbers:
+            message = self._waiting.pop(number, None)
+            if message is None:
+                continue
+            position = message.metadata.dst_node_id - FIRST_NODE
+            if not 0 <= position < self._count:
+                reason = f"there is no node {message.metadata.dst_node_id}"
+                yield _numbered(Message(Error(code=ErrorCode.NODE_UNAVAILABLE, reason=reason), reply_to=message))
+                continue
+            asked = self._plain(message, position)
+            if asked is None:
+                yield self._one(message, position)
+            else:
+                kind = (message.metadata.message_type, asked.wanted.task, id(message.content[fed.ARRAYS]))
+                groups.setdefault(kind, []).append(asked)
+        for group in groups.values():
+            yield from self._many(group)
+
+    def _plain(self, message: Message, position: int) -> _Asked | None:
+        """The message as one that can be answered together with others, or nothing."""
+        if not self._together or message.metadata.message_type not in {fed.TRAIN, fed.EVALUATE}:
+            return None
+        try:
+            wanted = meant_for(message, position)
+            family = adapter(wanted.task)
+        except HinterlandError:
+            return None  # the app says what is wrong
+        config = message.content[fed.CONFIG]
+        new = [name for name in wanted.__struct_fields__ if name not in _KNOWN | _BEARS_NOT_ON_TRAINING]
+        usual = Instruction(task="")
+        plain = (
+            isinstance(family, TrainsMany)
+            and wanted.task == self._clients.task
+            and set(message.content) == {fed.ARRAYS, fed.CONFIG}
+            and isinstance(config, ConfigRecord)
+            and config.keys() <= {fed.INSTRUCTION, fed.NONCE, ROUND}
+            and not wanted.labels
+            and min(wanted.epochs, wanted.batch_size) >= 1
+            and all(getattr(wanted, name) == getattr(usual, name) for name in new)
+        )
+        return _Asked(message, position, wanted) if plain else None
+
+    def _many(self, group: Sequence[_Asked]) -> Iterator[Message]:
+        first = group[0]
+        family = adapter(first.wanted.task)
+        assert isinstance(family, TrainsMany)  # noqa: S101 - `_plain` has seen to it; this tells the type checker
+        try:
+            weights = from_record(first.message.content[fed.ARRAYS], first.wanted.form)
+            shares = self._clients.shares()
+            if first.message.metadata.message_type == fed.TRAIN:
+                clients = [(shares[asked.position].training, _recipe(asked.wanted)) for asked in group]
+                for at, trained in family.train_many(weights, clients, workers=self._workers):
+                    self._progress(1)
+                    yield _update(group[at].message, trained)
+                return
+            for start in range(0, len(group), TOGETHER):
+                some = group[start : start + TOGETHER]
+                parts: list[Examples] = [shares[asked.position].holdout for asked in some]
+                for asked, score in zip(some, family.evaluate_many(weights, parts), strict=True):
+                    metrics = {fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum}
+                    said = ConfigRecord({fed.CONDITION: pack(Condition())})
+                    yield _reply(asked.message, RecordDict({fed.METRICS: MetricRecord(metrics), fed.CONFIG: said}))
+        except HinterlandError as error:  # weights that do not fit, which is so for all who got them
+            for asked in group:
+                reason = f"{error.code}: {error}"[:300]
+                failed = Message(
+                    Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=asked.message
+                )
+                yield _numbered(failed)
+
+    def _one(self, message: Message, position: int) -> Message:
+        context = Context(
+            run_id=self._run.run_id,
+            node_id=message.metadata.dst_node_id,
+            node_config={PARTITION: position},
+            state=RecordDict(),
+            run_config={},
+        )
+        reply = _numbered(self._app(message, context))
+        if message.metadata.message_type == fed.TRAIN:
+            self._progress(1)
+        return reply
+
+
+def _recipe(wanted: Instruction) -> Recipe:
+    return Recipe(
+        epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=wanted.seed
+    )
+
+
+def _update(asked: Message, trained: Trained) -> Message:
+    metrics = MetricRecord({fed.EXAMPLES: trained.examples, fed.LOSS: trained.loss})
+    return _reply(asked, RecordDict({fed.ARRAYS: to_record(trained.weights), fed.METRICS: metrics}))
+
+
+def _reply(asked: Message, content: RecordDict) -> Message:
+    return _numbered(Message(content, reply_to=asked))
+
+
+def _numbered(reply: Message) -> Message:
+    reply.metadata.__dict__["_message_id"] = f"{reply.metadata.reply_to_message_id}-reply"
+    return reply

@@ -1,0 +1,1 @@
+"""A federated run that forty kills do not change."""

@@ -1,0 +1,1 @@
+"""Scenario `poison`: what one liar in five can do to a federated run."""
