@@ -120,7 +120,7 @@ class Middle:
         wait(
             lambda: wanted_in(ground.signed_files(), MITM, self.victim).get(self.model) == release,
             what=f"the coordinator's signature on {release}",
-            within_s=30,
+            within_s=90,
         )
         return release, ground.signed_files()
 
@@ -146,7 +146,7 @@ class Middle:
         came(complained, within_s=within_s)
         return found[0] if found else ""
 
-    def accepts(self, release: str, files: Mapping[str, bytes], *, within_s: float = 20.0) -> bool:
+    def accepts(self, release: str, files: Mapping[str, bytes], *, within_s: float = 60.0) -> bool:
         """Show honest files, and say whether the victim comes to serve the release they lead to."""
         self.alter = straight
         self.show(files)

@@ -20,7 +20,7 @@ from paho.mqtt.properties import Properties
 from shared.errors import RefusedError, TransportError
 from simulations.world.ports import LOOPBACK
 
-WITHIN_S = 15.0
+WITHIN_S = 45.0
 POLL_S = 0.01
 
 
