@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from shared.errors import HinterlandError
+from simulations.interruption import listen
 
 if TYPE_CHECKING:
     from simulations.packages import Data
@@ -96,7 +96,7 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     Ctrl-C stops every process.
     """
     console = Console(stderr=as_json and file is None)
-    signal.signal(signal.SIGTERM, _interrupt)
+    listen()
     try:
         place = Place(state=state, report=report, port_base=port_base, console=console)
         if scenario is Scenario.ATTACKS and not setup_only:
@@ -192,7 +192,3 @@ def _fail(console: Console, error: HinterlandError) -> NoReturn:
     if error.hint:
         console.print(f"Remedy: {error.hint}", soft_wrap=True, highlight=False)
     raise typer.Exit(1) from None
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt

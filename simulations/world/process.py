@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from shared.errors import FaultError
+from simulations.interruption import heed
 
 STOP_GRACE_S = 5.0
 
@@ -66,6 +67,7 @@ class Process:
         """
         deadline = time.monotonic() + within_s
         while not ready():
+            heed()
             if self.exit_code is not None:
                 raise FaultError(f"{self.name} ended with status {self.exit_code}:\n{self.tail()}", hint=self._hint())
             if time.monotonic() > deadline:

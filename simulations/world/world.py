@@ -13,6 +13,7 @@ from fleet.client import Client
 from fleet.profile import Choice, choose
 from shared.errors import FaultError, HinterlandError
 from simulations.broker import Broker, find_mosquitto
+from simulations.interruption import heed
 from simulations.world import leftovers
 from simulations.world.agents import AgentSpec, agent_process, write_settings
 from simulations.world.ports import LOOPBACK, answers, free_ports, require_free
@@ -105,6 +106,7 @@ class World:
 
     def start_agent(self, spec: AgentSpec, *, fleet: str) -> None:
         """Have a token made for one device, and start its agent."""
+        heed()
         token = self.client.create_token(device=spec.device, fleet=fleet).token
         agent = agent_process(spec, write_settings(spec, token=token), logs=self.logs)
         agent.start()
@@ -139,11 +141,13 @@ class World:
         self._record()
 
     def check(self) -> None:
-        """Notice a process that ended by itself.
+        """Notice a process that ended by itself, and a person who wants to stop.
 
         Raises:
-            FaultError: one did.
+            FaultError: a process did.
+            KeyboardInterrupt: a person does.
         """
+        heed()
         for process in [*self._servers, *self.agents.values()]:
             if process.exit_code is not None:
                 raise FaultError(f"{process.name} ended with status {process.exit_code}:\n{process.tail()}")
