@@ -84,6 +84,8 @@ def test_ctrl_c_stops_everything(command: list[str], tmp_path: Path) -> None:
     finally:
         story.kill()
         story.wait()
+        assert story.stdout is not None
+        story.stdout.close()
     assert story.returncode == 130, said
     assert "Stopped" in said
     assert ours(tmp_path) == []
