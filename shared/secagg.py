@@ -13,8 +13,10 @@ a sparse graph after Bell et al., "Secure Single-Server Aggregation with (Poly)L
 from __future__ import annotations
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from shared.errors import RefusedError
+from shared.errors import ContractError, RefusedError
 
 SECAGG = "query.secagg"
 """Message type, as `flwr.clientapp.ClientApp` routes it."""
@@ -129,3 +131,18 @@ def check_threshold(threshold: int, neighbours: int) -> None:
             f"{threshold} of {neighbours} neighbours do not protect an update",
             hint=f"At least {LEAST_NEIGHBOURS} neighbours, and a threshold above half of them.",
         )
+
+
+def read_key(data: bytes) -> EllipticCurvePublicKey:
+    """A device's public key.
+
+    Raises:
+        ContractError: it is none on P-256.
+    """
+    try:
+        key = load_pem_public_key(data)
+    except ValueError as error:
+        raise ContractError("a public key cannot be read") from error
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise ContractError("a public key is not on P-256")
+    return key

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
@@ -109,13 +111,7 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
             data = prepare(state, console=console)
             if setup_only:
                 return
-            own = {
-                Scenario.ROLLOUT: _rollout,
-                Scenario.DURABLE: _durable,
-                Scenario.PRIVATE: _private,
-                Scenario.POISON: _poison,
-            }
-            tell = own.get(scenario, _loop)
+            tell = _loop if scenario is Scenario.LOOP else partial(_story, scenario)
             passed, document = tell(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
@@ -157,28 +153,10 @@ def _loop(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
     return play(data, seed=seed, **place._asdict()).loop_closed, place.report / "report.json"
 
 
-def _rollout(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
-    from simulations.scenarios.rollout.play import play
-
-    return play(data, seed=seed, **place._asdict()).held, place.report / "rollout.json"
-
-
-def _private(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
-    from simulations.scenarios.private.play import play
-
-    return play(data, seed=seed, **place._asdict()).held, place.report / "private.json"
-
-
-def _poison(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
-    from simulations.scenarios.poison.play import play
-
-    return play(data, seed=seed, **place._asdict()).held, place.report / "poison.json"
-
-
-def _durable(place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
-    from simulations.scenarios.durable.play import play
-
-    return play(data, seed=seed, **place._asdict()).held, place.report / "durable.json"
+def _story(scenario: Scenario, place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    play = import_module(f"simulations.scenarios.{scenario.value}.play").play
+    told = play(data, seed=seed, **place._asdict())
+    return bool(told.held), place.report / f"{scenario.value}.json"
 
 
 def _crowd(place: Place, *, seed: int, devices: int) -> tuple[bool, Path]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection, Text, bindparam, cast, select, update
 
-from cloud.store.rows import UnknownError, columns, many, one
+from cloud.store.rows import UnknownError, columns, many, one, write_all
 from cloud.store.tables import devices, retired_nodes
 
 
@@ -162,5 +162,4 @@ class Devices:
     def seen(self, names: Iterable[str], at: float) -> None:
         """Note that a message of each of these devices came in."""
         rows = [{"of_device": name, "before": at, "last_seen": at} for name in sorted(names)]
-        if rows:
-            self._connection.execute(_SEEN, rows)
+        write_all(self._connection, _SEEN, rows)

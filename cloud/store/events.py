@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
-from cloud.store.rows import many
+from cloud.store.rows import many, write_all
 from cloud.store.tables import events
 
 
@@ -43,8 +43,7 @@ class Events:
 
     def add_all(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows of `at`, `kind`, `subject`, `text` and `data`, in their order."""
-        if rows:
-            self._connection.execute(_ADD, list(rows))
+        write_all(self._connection, _ADD, rows)
 
     def after(self, last: int, *, limit: int = 500, subjects: Collection[str] | None = None) -> list[Event]:
         """Events with an id above `last`, oldest first; about `subjects` only, if they are given."""

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Insert, Update, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from cloud.ingest.inbox import Arrival
 from cloud.store.database import Database
 from cloud.store.devices import Devices
-from cloud.store.reports import MANY, Projection
-from cloud.store.rollouts import batched
-from cloud.store.rows import columns, many
+from cloud.store.reports import Projection
+from cloud.store.rows import batched, columns, many, write_all
 from cloud.store.tables import inbox_heads, receipts
 from shared.ids import DeviceId
 from shared.messages import Record
@@ -108,24 +107,18 @@ def _store(connection: Connection, streams: Mapping[_Stream, Sequence[Arrival]],
             at=at,
         )
     projection.write()
-    _write(connection, _ADD_RECEIPTS, rows)
-    _write(connection, _ADD_HEAD, [columns(head) for stream, head in after.items() if stream not in before])
+    write_all(connection, _ADD_RECEIPTS, rows)
+    write_all(connection, _ADD_HEAD, [columns(head) for stream, head in after.items() if stream not in before])
     known = [stream.key | columns(head) for stream, head in after.items() if stream in before]
-    _write(connection, _CHANGE_HEAD, known)
+    write_all(connection, _CHANGE_HEAD, known)
     return {stream: head.highest for stream, head in after.items()}
-
-
-def _write(connection: Connection, statement: Insert | Update, rows: list[dict[str, object]]) -> None:
-    if rows:
-        connection.execute(statement, rows)
 
 
 def _heads(connection: Connection, streams: Iterable[_Stream]) -> dict[_Stream, Head]:
     """The ledgers of those streams that have one."""
     wanted, found = set(streams), {}
-    for names in batched(sorted({stream.device for stream in wanted}), MANY):
-        for row in connection.execute(_HEADS, {"devices": list(names)}).mappings():
-            head = msgspec.convert({str(name): value for name, value in row.items()}, Head)
+    for names in batched(sorted({stream.device for stream in wanted})):
+        for head in many(connection, _HEADS, Head, {"devices": list(names)}):
             stream = _Stream(DeviceId(head.device), head.boot, head.channel)
             if stream in wanted:
                 found[stream] = head

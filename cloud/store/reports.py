@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Insert, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from cloud.store.events import Events
-from cloud.store.rollouts import Rollouts, batched
-from cloud.store.rows import many
+from cloud.store.rollouts import Rollouts
+from cloud.store.rows import batched, many, write_all
 from cloud.store.shadows import Shadows
 from cloud.store.tables import device_status, drift_reports, telemetry
 from shared.codec import unpack
@@ -35,18 +35,7 @@ _STATUSES = select(device_status).where(device_status.c.device.in_(bindparam("de
 _ADD_STATUS, _CHANGE_STATUS = device_status.insert(), update(device_status).where(*_STATUS_KEY)
 _ADD_TELEMETRY, _ADD_DRIFT = telemetry.insert(), drift_reports.insert()
 
-MANY = 500
-"""Names in one question; SQLite takes 32,766 parameters, older ones 999."""
-
 T = TypeVar("T", bound=msgspec.Struct)
-
-
-def project(connection: Connection, device: str, channel: Up, records: Sequence[Record], *, at: float) -> int:
-    """Keep what new `records` of one device say, in their order; return how many could not be read."""
-    projection = Projection(connection, [device], at=at)
-    malformed = projection.add(device, channel, records)
-    projection.write()
-    return malformed
 
 
 class Projection:
@@ -60,7 +49,7 @@ class Projection:
         self._connection = connection
         self._at = at
         self._status: dict[tuple[str, str], dict[str, Any]] = {}
-        for names in batched(sorted(devices), MANY):
+        for names in batched(sorted(devices)):
             for row in connection.execute(_STATUSES, {"devices": list(names)}).mappings():
                 self._status[row["device"], row["model"]] = dict(row)
         self._known = set(self._status)
@@ -93,13 +82,12 @@ class Projection:
     def write(self) -> None:
         """Write all that was gathered."""
         fresh = self._changed - self._known
-        _insert(self._connection, _ADD_STATUS, [self._status[key] for key in sorted(fresh)])
+        write_all(self._connection, _ADD_STATUS, [self._status[key] for key in sorted(fresh)])
         changed = [self._status[key] for key in sorted(self._changed - fresh)]
-        if changed:
-            mine = [row | {"of_device": row["device"], "of_model": row["model"]} for row in changed]
-            self._connection.execute(_CHANGE_STATUS, mine)
-        _insert(self._connection, _ADD_TELEMETRY, self._telemetry)
-        _insert(self._connection, _ADD_DRIFT, self._drift)
+        mine = [row | {"of_device": row["device"], "of_model": row["model"]} for row in changed]
+        write_all(self._connection, _CHANGE_STATUS, mine)
+        write_all(self._connection, _ADD_TELEMETRY, self._telemetry)
+        write_all(self._connection, _ADD_DRIFT, self._drift)
         Events(self._connection).add_all(self._told)
         Rollouts(self._connection).record(self._said, at=self._at)
         self._shadows.write(at=self._at)
@@ -150,11 +138,6 @@ class Projection:
 
     def _keep_shadow(self, device: str, record: Record) -> None:
         self._shadows.add(device, _read(record, ShadowReport))
-
-
-def _insert(connection: Connection, statement: Insert, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(statement, rows)
 
 
 def _told(device: str, status: UpdateStatus, at: float) -> dict[str, Any]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from cloud.rollout.advance import Report
 from cloud.rollout.state import BAD, TERMINAL, Rollout
-from cloud.store.rows import UnknownError, columns, many, one
+from cloud.store.rows import UnknownError, batched, columns, many, one, write_all
 from cloud.store.tables import device_status, rollout_devices, rollouts
 from shared.messages import Stage, UpdateStatus
-
-MANY = 500
-"""Names in one statement; SQLite and PostgreSQL bound their number."""
-
 
 _OLDEST = (rollouts.c.created_at, rollouts.c.id)
 
@@ -75,7 +71,7 @@ class Rollouts:
     def ask(self, rollout: str, devices: Sequence[str], *, at: float) -> None:
         """Note when devices were asked to let the release serve."""
         first = rollout_devices.c.offered_at.is_(None)
-        for some in batched(devices, MANY):
+        for some in batched(devices):
             where = (rollout_devices.c.rollout == rollout, rollout_devices.c.device.in_(some))
             self._connection.execute(update(rollout_devices).where(*where, first).values(offered_at=at))
 
@@ -177,15 +173,7 @@ class Rollouts:
             {"of_device": device, "of_release": status.release, "stage": status.stage.value, "reason": status.reason}
             for device, status in said
         ]
-        if rows:
-            self._connection.execute(_SAID, [row | {"at": at} for row in rows])
         active = [row for row in rows if row["stage"] == Stage.ACTIVE.value]
-        if active:
-            mine = [{name: row[name] for name in ("of_device", "of_release")} | {"active_at": at} for row in active]
-            self._connection.execute(_FIRST_ACTIVE, mine)
-
-
-def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Pieces of at most `size`."""
-    for start in range(0, len(names), size):
-        yield names[start : start + size]
+        mine = [{name: row[name] for name in ("of_device", "of_release")} | {"active_at": at} for row in active]
+        write_all(self._connection, _SAID, [row | {"at": at} for row in rows])
+        write_all(self._connection, _FIRST_ACTIVE, mine)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, bindparam, select, update
 
 from cloud.rollout.evidence import Evidence, evidence_of
 from cloud.rollout.state import TERMINAL
+from cloud.store.rows import write_all
 from cloud.store.tables import rollout_devices, rollouts, shadow_evidence, shadow_waves
 from shared.codec import pack, unpack
 from shared.messages import ShadowReport
@@ -46,10 +47,8 @@ class _Sums:
             else:
                 mine = {"of_rollout": rollout, f"of_{self._key}": of}
                 changed.append(mine | {"body": pack(held + seen), "at": at})
-        if fresh:
-            connection.execute(self._add, fresh)
-        if changed:
-            connection.execute(self._change, changed)
+        write_all(connection, self._add, fresh)
+        write_all(connection, self._change, changed)
 
 
 _BY_DEVICE, _BY_WAVE = _Sums(shadow_evidence, "device"), _Sums(shadow_waves, "wave")

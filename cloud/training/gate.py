@@ -133,17 +133,6 @@ class Gate:
         return pulled
 
 
-def check_update(
-    update: Mapping[str, NDArray[Any]], examples: object, *, model: Mapping[str, NDArray[np.float32]], registered: int
-) -> int:
-    """Return the example count of an update that passes the gate by its default terms.
-
-    Raises:
-        GateError: as `Gate.admit` does.
-    """
-    return Gate.around(model).admit(update, examples, registered=registered).examples
-
-
 def check_loss(loss: object) -> float:
     """Return a training loss that may enter the metrics.
 

@@ -16,10 +16,8 @@ from cryptography.fernet import InvalidToken
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
     generate_private_key,
 )
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flwr.common.secure_aggregation.crypto.shamir import create_shares
 from flwr.common.secure_aggregation.crypto.symmetric_encryption import decrypt, encrypt, generate_shared_key
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
@@ -40,6 +38,7 @@ from shared.secagg import (
     Shares,
     Unmask,
     check_threshold,
+    read_key,
 )
 from shared.task import Trained, Weights
 
@@ -114,7 +113,7 @@ class Sessions:
         parts = create_shares(secret, session.threshold, len(names))
         sealed = {
             name: encrypt(
-                generate_shared_key(session.sealing, _read_key(keys[name].sealing)),
+                generate_shared_key(session.sealing, read_key(keys[name].sealing)),
                 pack(Shares(owner=device, holder=name, seed=seed, key=part)),
             )
             for name, seed, part in zip(names, seeds, parts, strict=True)
@@ -135,7 +134,7 @@ class Sessions:
             raise RefusedError(f"{len(wanted.sealed)} neighbours are left, at least {least} must be")
         for name, data in sorted(wanted.sealed.items()):
             try:
-                opened = decrypt(generate_shared_key(session.sealing, _read_key(session.keys[name].sealing)), data)
+                opened = decrypt(generate_shared_key(session.sealing, read_key(session.keys[name].sealing)), data)
             except (InvalidToken, InvalidKey) as error:
                 raise ContractError(f"the share of {name} cannot be opened") from error
             shares = unpack(opened, Shares)
@@ -156,7 +155,7 @@ class Sessions:
         session.delivered = True
         masked = vector + mask(session.seed, f"own {round_}", len(vector), bits)
         for name in session.held:
-            agreed = generate_shared_key(session.masking, _read_key(session.keys[name].masking))
+            agreed = generate_shared_key(session.masking, read_key(session.keys[name].masking))
             pair = mask(agreed, f"pair {round_}", len(vector), bits)
             masked = masked + pair if session.device < name else masked - pair
         return masked
@@ -226,13 +225,3 @@ def _public(session: Session) -> PublicKeys:
         sealing=public_key_to_bytes(session.sealing.public_key()),
         masking=public_key_to_bytes(session.masking.public_key()),
     )
-
-
-def _read_key(data: bytes) -> EllipticCurvePublicKey:
-    try:
-        key = load_pem_public_key(data)
-    except ValueError as error:
-        raise ContractError("a public key cannot be read") from error
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise ContractError("a public key is not on P-256")
-    return key

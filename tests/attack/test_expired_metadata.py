@@ -7,7 +7,7 @@ import pytest
 
 from cloud.store.database import open_database, sqlite_url
 from cloud.store.events import Events
-from cloud.store.reports import project
+from cloud.store.reports import Projection
 from shared.clock import SystemClock
 from shared.codec import pack
 from shared.messages import Record, Stage
@@ -133,7 +133,9 @@ async def test_the_alarm_is_on_the_coordinators_timeline(world, running, tmp_pat
         await device.reconciler.reconcile_once()
     with database.write() as connection:
         record = Record(seq=1, at=1.0, body=pack(device.said[-1]))
-        project(connection, "device-a", Up.UPDATE, [record], at=1.0)
+        projection = Projection(connection, ["device-a"], at=1.0)
+        projection.add("device-a", Up.UPDATE, [record])
+        projection.write()
         event = Events(connection).after(0)[-1]
     database.close()
     assert event.kind == "update.refused"

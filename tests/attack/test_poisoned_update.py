@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
-from cloud.training.gate import check_loss, check_update, metrics_of, read_score
+from cloud.training.gate import Gate, check_loss, metrics_of, read_score
 from shared.errors import ContractError, RefusedError
 from shared.tasks.records import read_arrays, to_record
 
 MODEL = {"weights": np.arange(1, 7, dtype=np.float32)}
 HONEST = np.arange(6, dtype=np.float32)
+
+
+def check_update(update, examples, *, model, registered):
+    return Gate.around(model).admit(update, examples, registered=registered).examples
 
 
 def check(values, examples=10, registered=10, name="weights"):

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid as Nodes
 from cloud.training.asking import Roster, content_of, read_answer
 from cloud.training.private.graph import neighbours
 from cloud.training.private.terms import Private
-from cloud.training.private.unmask import read_key, unmask
+from cloud.training.private.unmask import unmask
 from shared import federation as fed
 from shared.codec import pack
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
@@ -29,6 +29,7 @@ from shared.secagg import (
     ShareKeys,
     Stage,
     Unmask,
+    read_key,
 )
 from shared.tasks.records import FLAT, read_arrays
 

@@ -7,17 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
     derive_private_key,
 )
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flwr.common.secure_aggregation.crypto.shamir import combine_shares
 from flwr.common.secure_aggregation.crypto.symmetric_encryption import generate_shared_key
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from shared.errors import ContractError, TransportError
 from shared.masking import Residues, mask
-from shared.secagg import Opened, PublicKeys
+from shared.secagg import Opened, PublicKeys, read_key
 
 
 def unmask(
@@ -65,21 +63,6 @@ def unmask(
             pair = mask(generate_shared_key(private, read_key(keys[peer].masking)), f"pair {round_}", len(total), bits)
             total = total - pair if peer < device else total + pair
     return total
-
-
-def read_key(data: bytes) -> EllipticCurvePublicKey:
-    """A device's public key.
-
-    Raises:
-        ContractError: it is none on P-256.
-    """
-    try:
-        key = load_pem_public_key(data)
-    except ValueError as error:
-        raise ContractError("a public key cannot be read") from error
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise ContractError("a public key is not on P-256")
-    return key
 
 
 def _rebuild(device: str, shares: list[bytes], threshold: int) -> bytes:

@@ -12,7 +12,7 @@ from cloud.rollout.spec import Gates, Margin, Mode, Shadow, Spec, WaveSize
 from cloud.rollout.state import RolloutState
 from cloud.store.devices import Device, DeviceState
 from cloud.store.releases import Releases
-from cloud.store.reports import project
+from cloud.store.reports import Projection
 from cloud.store.rollouts import Rollouts
 from cloud.store.rows import columns
 from cloud.store.tables import devices
@@ -55,8 +55,11 @@ def say(stations, names, channel, body):
     record = Record(seq=1, at=1.0, body=pack(body))
     for start in range(0, len(names), 1000):
         with stations.database.write() as connection:
-            for name in names[start : start + 1000]:
-                assert project(connection, name, channel, [record], at=stations.clock.now()) == 0
+            some = names[start : start + 1000]
+            projection = Projection(connection, some, at=stations.clock.now())
+            for name in some:
+                assert projection.add(name, channel, [record]) == 0
+            projection.write()
 
 
 def held(stations, name):
