@@ -18,15 +18,11 @@ from numpy.typing import NDArray
 
 from shared.errors import ContractError
 from shared.task import Examples, Moments, Recipe, Score, Trained, Weights
+from shared.tasks.descent import CLIP, MOMENTUM, WEIGHT_DECAY, batches
 from shared.tasks.scoring import score, statistics
 
 if TYPE_CHECKING:
     import torch
-
-MOMENTUM = 0.9
-WEIGHT_DECAY = 1e-4
-CLIP = 5.0
-"""Largest L2 norm of one step's gradient: a mislabelled window does not throw a small model off."""
 
 EVALUATION_BATCH = 512
 OPSET = 17
@@ -187,7 +183,7 @@ def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> _Descen
     mean, examples, steps = 0.0, 0, 0
     for _ in range(recipe.epochs):
         total, seen = 0.0, 0
-        for chosen in _batches(order, len(data), recipe.batch_size):
+        for chosen in batches(order, len(data), recipe.batch_size):
             if steps and recipe.stop is not None and recipe.stop():
                 return _Descent(total / seen if seen else mean, examples, steps)
             x, y = _batch(data, chosen)
@@ -213,11 +209,6 @@ def _pull(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> Callable
         begun = [p.detach().clone() for p in parameters]
         return lambda i: (parameters[i].detach() - begun[i]) * recipe.proximal
     return lambda _: None
-
-
-def _batches(order: np.random.Generator, examples: int, size: int) -> list[NDArray[np.int64]]:
-    shuffled = order.permutation(examples)
-    return [shuffled[start : start + size] for start in range(0, examples, size)]
 
 
 def _step(

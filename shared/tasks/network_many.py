@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.task import Examples, Recipe, Trained
+from shared.tasks.descent import CLIP, MOMENTUM, WEIGHT_DECAY, batches
 from shared.tasks.layers import MeanOver, Normalise
-from shared.tasks.network import CLIP, MOMENTUM, WEIGHT_DECAY, _batches
 
 CACHE_BYTES = 2 << 20
 """Parameters of the clients of one chunk on a CPU: what a step reads and writes again should stay in its cache."""
@@ -216,7 +216,7 @@ def _schedule(clients: Sequence[Client], device: torch.device) -> _Schedule:
     first = 0
     for at, (data, recipe) in enumerate(clients):
         order = np.random.Generator(np.random.PCG64(recipe.seed))
-        drawn = [part for _ in range(recipe.epochs) for part in _batches(order, len(data), recipe.batch_size)]
+        drawn = [part for _ in range(recipe.epochs) for part in batches(order, len(data), recipe.batch_size)]
         chosen[:, at] = first
         for step, part in enumerate(drawn):
             chosen[step, at, : len(part)] = part + first

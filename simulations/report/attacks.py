@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from simulations.report.document import keep_document
 from simulations.scenarios.attacks.row import AttackReport, Row
 
 SHOWN = 110
@@ -44,14 +44,8 @@ def summary(report: AttackReport) -> Table:
 
 def keep(report: AttackReport, directory: Path) -> None:
     """Write `attacks.json` and `attacks.html`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "attacks.json").write_bytes(document(report))
+    keep_document(report, directory, "attacks.json")
     (directory / "attacks.html").write_text(page(report))
-
-
-def document(report: AttackReport) -> bytes:
-    """As JSON."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
 def page(report: AttackReport) -> str:

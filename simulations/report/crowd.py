@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 from rich.table import Table
 
+from simulations.report.document import keep_document
 from simulations.scenarios.crowd.record import CrowdReport
 
 
@@ -56,10 +56,4 @@ def _rows(report: CrowdReport) -> list[tuple[str, str]]:
 
 def keep(report: CrowdReport, directory: Path) -> None:
     """Write `crowd.json`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "crowd.json").write_bytes(document(report))
-
-
-def document(report: CrowdReport) -> bytes:
-    """As JSON."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    keep_document(report, directory, "crowd.json")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
-import msgspec
 from rich.table import Table
 
+from simulations.report.document import keep_document
 from simulations.scenarios.durable.record import DurableReport
 
 
@@ -34,5 +34,4 @@ def summary(report: DurableReport) -> Table:
 
 def keep(report: DurableReport, directory: Path) -> None:
     """Write `durable.json`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "durable.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    keep_document(report, directory, "durable.json")

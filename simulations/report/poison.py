@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 from rich.table import Table
 
+from simulations.report.document import keep_document
 from simulations.scenarios.poison.record import PoisonReport
 
 
@@ -33,5 +33,4 @@ def summary(report: PoisonReport) -> Table:
 
 def keep(report: PoisonReport, directory: Path) -> None:
     """Write `poison.json`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "poison.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    keep_document(report, directory, "poison.json")

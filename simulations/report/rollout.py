@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-import msgspec
 from rich.table import Table
 
 from simulations.report import rollout_plots as plots
+from simulations.report.document import keep_document
 from simulations.report.page import STYLE
 from simulations.scenarios.rollout.record import Act, Check, RolloutReport
 
@@ -57,14 +57,8 @@ def _evidence(act: Act) -> Iterator[str]:
 
 def keep(report: RolloutReport, directory: Path) -> None:
     """Write `rollout.json` and `rollout.html`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "rollout.json").write_bytes(document(report))
+    keep_document(report, directory, "rollout.json")
     (directory / "rollout.html").write_text(page(report))
-
-
-def document(report: RolloutReport) -> bytes:
-    """As JSON."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
 def page(report: RolloutReport) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
@@ -15,6 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from cloud.training.spec import Member
 from edge.training.client import build_client, handle
 from edge.training.dataset import DatasetStore
+from edge.training.memory import key
 from shared import federation as fed
 from simulations.scenarios.poison.attackers import Poison
 
@@ -31,7 +31,7 @@ class Site:
         self.members = [Member(device=name, node=100 + index) for index, name in enumerate(sorted(directories))]
         self._stores = {member.node: DatasetStore(directories[member.device]) for member in self.members}
         self._apps: dict[int, ClientApp] = {node: build_client(store) for node, store in self._stores.items()}
-        self._known: dict[str, RecordDict] = {}
+        self._known: dict[tuple[int, bytes], RecordDict] = {}
 
     def close(self) -> None:
         """Close the data sets."""
@@ -42,13 +42,14 @@ class Site:
         """What the device's own client answers."""
         # the client and its data are a function of what is asked, so that runs which differ in their liars alone
         # need not train the honest devices again
-        key = _question(message)
-        if key not in self._known:
-            reply = handle(self._apps[message.metadata.dst_node_id], message, message.metadata.dst_node_id)
+        node = message.metadata.dst_node_id
+        asked = (node, key(message))
+        if asked not in self._known:
+            reply = handle(self._apps[node], message, node)
             if reply.has_error():
                 return reply
-            self._known[key] = reply.content
-        return Message(self._known[key], reply_to=message)
+            self._known[asked] = reply.content
+        return Message(self._known[asked], reply_to=message)
 
 
 class LocalGrid(Grid):  # type: ignore[misc]  # Flower is untyped
@@ -93,16 +94,3 @@ class LocalGrid(Grid):  # type: ignore[misc]  # Flower is untyped
         if not lies or self._poison is None or honest.has_error():
             return honest
         return Message(self._poison.answer(message.content, honest.content), reply_to=message)
-
-
-def _question(message: Message) -> str:
-    """Digest of all that an answer is a function of; the nonce is not."""
-    seen = hashlib.sha256(f"{message.metadata.dst_node_id}\0{message.metadata.message_type}\0".encode())
-    for name, record in sorted(message.content.items()):
-        if isinstance(record, ConfigRecord):
-            for field in sorted(record.keys() - {fed.NONCE}):
-                seen.update(f"{name}\0{field}\0{record[field]!r}\0".encode())
-        elif isinstance(record, ArrayRecord):
-            for field, array in record.items():
-                seen.update(f"{name}\0{field}\0".encode() + array.data)
-    return seen.hexdigest()

@@ -5,7 +5,8 @@ import json
 import msgspec
 import pytest
 
-from simulations.report.attacks import document, keep, line, page, summary
+from simulations.report.attacks import keep, line, page, summary
+from simulations.report.document import document
 from simulations.scenarios.attacks.play import LEAST, carry_out, one, passes
 from simulations.scenarios.attacks.row import Attack, AttackReport, Row, Seen, Threat
 

@@ -10,7 +10,8 @@ from cloud.rollout.document import spec_from
 from shared.api import Delivery, Event, Gate, InferenceView
 from shared.modelformat import check_file
 from shared.task import Examples
-from simulations.report.rollout import document, keep, missing, page, summary
+from simulations.report.document import document
+from simulations.report.rollout import keep, missing, page, summary
 from simulations.scenarios.rollout import record, timeline
 from simulations.scenarios.rollout.acts import ACTS
 from simulations.scenarios.rollout.acts import document as plan
