@@ -110,7 +110,9 @@ def play_rule(name: str, place: Path, *, seed: int, liars: list[str]) -> list[Ou
     torch.set_num_threads(1)
     logging.getLogger("flwr").setLevel(logging.ERROR)
     speak_as(1)
-    site = Site({path.name: path for path in (place / "devices").iterdir()})
+    # its own devices: two processes that open and close one store get in each other's way, as no two trainers would
+    own = shutil.copytree(place / "devices", place / "runs" / name / "devices")
+    site = Site({path.name: path for path in own.iterdir()})
     with np.load(place / "test.npz") as file:
         tested = Examples(file["x"], file["y"])
     outcomes: list[Outcome] = []
