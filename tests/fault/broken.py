@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from edge.inference import host
 from edge.update.attempt import Attempt
@@ -33,9 +35,9 @@ def only_the_directory() -> None:
 def no_rename() -> None:
     """Files are overwritten where they lie, and then synced."""
 
-    def write_in_place(path: Path, data: bytes, mode: int) -> None:
+    def write_in_place(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         durable.sync_directory(path.parent)
@@ -46,10 +48,10 @@ def no_rename() -> None:
 def rename_first() -> None:
     """Files are renamed, and synced afterwards."""
 
-    def rename_then_sync(path: Path, data: bytes, mode: int) -> None:
+    def rename_then_sync(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:
         descriptor, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             Path(name).replace(path)
             os.fsync(file.fileno())
