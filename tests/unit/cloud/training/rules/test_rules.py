@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -63,6 +65,15 @@ def flowers(strategy, vectors, store):
 def test_the_mean_is_flowers(store, clients):
     vectors = filled(store, clients=clients)
     np.testing.assert_allclose(combine(Mean(), store), flowers(FedAvg(), vectors, store), atol=2e-6)
+
+
+def test_the_length_of_a_stretch_leaves_no_trace(store, monkeypatch):
+    filled(store, clients=19)
+    module = importlib.import_module("cloud.training.rules.mean")  # the package's `mean` is the function
+    whole = combine(Mean(), store).tobytes()
+    for length in (1 << 10, 12_345, SIZE):
+        monkeypatch.setattr(module, "SHORTEST", length)
+        assert combine(Mean(), store).tobytes() == whole
 
 
 @pytest.mark.parametrize(("clients", "share"), [(5, 0.2), (10, 0.2), (11, 0.45), (4, 0.0)])
