@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -40,7 +41,17 @@ def serve(settings: Settings) -> None:
     """
     with one_of(settings), listening(settings) as listener:
         coordinator = build(settings)
+        settle()
         asyncio.run(_serve(coordinator, listener))
+
+
+def settle() -> None:
+    """Keep what was built so far out of the garbage collector's sight: it stays to the end anyway.
+
+    Walking it took 80 to 160 ms, several times a second under load, and nothing else ran meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

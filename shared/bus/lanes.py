@@ -29,6 +29,9 @@ class Counts:
     unclaimed: int = 0
     """Nobody had subscribed (any more)."""
 
+    flooded: int = 0
+    """With QoS 0, and faster than they were handled; dropped."""
+
 
 class Lane:
     """One subscription on its way to one handler."""

@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from shared.backoff import Backoff
 from shared.bus import Handler
 from shared.bus.lanes import Counts, Lanes
-from shared.bus.session import Arrivals, Session
+from shared.bus.session import Session
 from shared.bus.stream import ClosingSocket
 from shared.errors import TransportError
 from shared.tls import judged_by
@@ -172,7 +172,6 @@ class MqttBus:
             timeout=self._timeout_s,
             clean_start=True,
             properties=wishes,
-            queue_type=Arrivals,
             # small packets, each awaited: without this every other one waits 40 ms for a delayed TCP acknowledgement
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             logger=logging.getLogger(f"{__name__}.paho"),

@@ -1,7 +1,7 @@
 """One MQTT connection, from CONNECT to its end.
 
 aiomqtt 2.5 has no public way to acknowledge by hand, to hang up, or to see that a connection was lost; the paho
-client behind it has. This file is the one place that reaches for it.
+client behind it has. This file and `shared.bus.traffic` are the places that reach for it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
 
 import aiomqtt
@@ -21,28 +20,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from shared.bus import Delivery
 from shared.bus.lanes import Lane, Lanes
-from shared.bus.stream import head_size
+from shared.bus.traffic import Traffic
 from shared.errors import TransportError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOOSE_MAXIMUM = 256
-"""Messages with QoS 0 that may wait; our own senders use QoS 1, so more of them is somebody else's flood."""
-
-
 SESSION_TAKEN_OVER = 0x8E
 """MQTT 5, section 3.14.2.1."""
-
-
-class Arrivals(asyncio.Queue[aiomqtt.Message]):
-    """Messages that arrived; those with QoS 1 are bounded by the Receive Maximum, the others here."""
-
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        if item.qos == 0 and self.qsize() >= LOOSE_MAXIMUM:
-            raise asyncio.QueueFull
-        super().put_nowait(item)
 
 
 async def _apart(call: Coroutine[Any, Any, T]) -> T:
@@ -70,10 +56,8 @@ class Session:
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._subscribed: set[Lane] = set()
         self._paho: Any = client._client
-        self._paho.manual_ack_set(True)
         self._paho.on_socket_register_write = self._register_write
-        self._decode: Callable[[], Any] = self._paho._handle_publish
-        self._paho.__dict__["_handle_publish"] = self._handle_publish
+        self._traffic = Traffic(client, counts=lanes.counts)
         client.pending_calls_threshold = 1 << 16  # only a log line; the number is bounded by IN_FLIGHT
 
     @property
@@ -91,6 +75,7 @@ class Session:
 
     def hang_up(self) -> None:
         """Disconnect in good order; `pump` then ends."""
+        self._traffic.flush()
         self._paho.disconnect()
 
     async def open(self) -> None:
@@ -107,6 +92,7 @@ class Session:
         except BaseException:
             await self._abandon(opening)
             raise
+        self._traffic.opened()
 
     async def _abandon(self, opening: asyncio.Future[aiomqtt.Client]) -> None:
         if not self.lost:
@@ -123,22 +109,6 @@ class Session:
         self._paho._sock_close()  # after an error in reading aiomqtt leaves it open, and asyncio reads on and on
         if self.lost and not self._client._disconnected.cancelled():
             self._client._disconnected.exception()  # seen: asyncio would complain about it otherwise
-
-    def _handle_publish(self) -> Any:
-        """As paho does, which copies the payload eight times to get at what stands before it: so it is given that."""
-        packet, qos = self._paho._in_packet["packet"], self._paho._in_packet["command"] >> 1 & 3
-        head = head_size(packet, qos=qos)
-        if head < len(packet):
-            self._paho._in_packet["packet"] = bytes(packet[:head])
-            self._paho.on_message = partial(self._with_payload, bytes(memoryview(packet)[head:]))
-        try:
-            return self._decode()
-        finally:
-            self._paho.on_message = self._client._on_message
-
-    def _with_payload(self, payload: bytes, paho: Any, userdata: object, message: Any) -> None:
-        message.payload = payload
-        self._client._on_message(paho, userdata, message)
 
     def _register_write(self, paho: Any, _userdata: object, socket_: Any) -> None:
         """As aiomqtt does, but not for a socket that was closed meanwhile: its number may be another one's by then."""
@@ -186,12 +156,19 @@ class Session:
             await _apart(self._client.unsubscribe(topic_filter))
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
-        """Publish; with QoS 1 wait for the PUBACK or the end of the connection, whatever comes first."""
+        """Publish; with QoS 1 wait for the PUBACK or the end of the connection, whatever comes first.
+
+        Raises:
+            TransportError: the end came first.
+        """
+        if qos:
+            await self._traffic.publish(topic, payload, retain=retain)
+            return
         sending = asyncio.ensure_future(self._client.publish(topic, payload, qos=qos, retain=retain))
         try:
             await asyncio.wait((sending, self._client._disconnected), return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
-                raise TransportError(f"the connection broke before {topic} was acknowledged")
+                raise TransportError(f"the connection broke before {topic} was sent")
             sending.result()
         except aiomqtt.MqttError as error:
             raise TransportError(f"{topic} was not published: {error}") from error
@@ -199,10 +176,20 @@ class Session:
             sending.cancel()
 
     async def pump(self) -> None:
-        """Move messages into lanes until the connection ends."""
-        async for message in self._client.messages:
-            delivery = Delivery(str(message.topic), bytes(message.payload), retained=message.retain)
-            for identifier in getattr(message.properties, "SubscriptionIdentifier", ()):
-                await self._lanes.offer(identifier, delivery)
-            if message.qos:
-                self._paho.ack(message.mid, message.qos)
+        """Move messages into lanes until the connection ends, and with it what has come.
+
+        Raises:
+            MqttError: it did.
+        """
+        traffic = self._traffic
+        while True:
+            while traffic.came:
+                message = traffic.came.popleft()
+                delivery = Delivery(message.topic, message.payload, retained=message.retained)
+                for identifier in message.subscriptions:
+                    await self._lanes.offer(identifier, delivery)
+                traffic.acknowledge(message)
+            if self.lost:
+                raise aiomqtt.MqttError("the connection ended") from self._client._disconnected.exception()
+            traffic.stirred.clear()
+            await traffic.stirred.wait()

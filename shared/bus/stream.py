@@ -1,12 +1,9 @@
-"""Large packets from TLS to paho without needless copies."""
+"""TLS, several records at a time."""
 
 from __future__ import annotations
 
 import ssl
 from functools import cached_property
-
-from paho.mqtt.exception import MalformedPacket
-from paho.mqtt.properties import VariableByteIntegers
 
 RECORD = 16 << 10
 """Most bytes that TLS brings at a time (RFC 8446, section 5.1)."""
@@ -15,8 +12,8 @@ RECORD = 16 << 10
 class ClosingSocket(ssl.SSLSocket):
     """paho 2 forgets a socket whose handshake failed; this one closes itself.
 
-    TLS brings a record at a time, and for each paho makes room for all that is left of a packet: for 256 KiB, 2 MiB of
-    fresh memory. So this one goes on until there are several records, or nothing more has come.
+    TLS brings a record at a time, of which a packet of 256 KiB has sixteen, while small packets come in one each. So
+    this one goes on until there are several records, or nothing more has come.
     """
 
     def do_handshake(self, block: bool = False) -> None:
@@ -46,18 +43,3 @@ class ClosingSocket(ssl.SSLSocket):
     def _room(self) -> memoryview:
         """Kept: fresh memory of this size comes from the kernel page by page, and takes longer than what fills it."""
         return memoryview(bytearray(4 * RECORD))
-
-
-def head_size(packet: bytes | bytearray, *, qos: int) -> int:
-    """Bytes of a PUBLISH before its payload (MQTT 5, section 3.3.2), after the fixed header.
-
-    All there are when that cannot be told: paho then says what is wrong with the packet.
-    """
-    properties = 2 + int.from_bytes(packet[:2], "big") + (2 if qos else 0)
-    try:
-        width: int
-        size: int
-        size, width = VariableByteIntegers.decode(bytes(packet[properties : properties + 4]))  # type: ignore[no-untyped-call]  # paho has no hints here
-    except MalformedPacket:
-        return len(packet)
-    return min(properties + width + size, len(packet))

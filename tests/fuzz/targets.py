@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from paho.mqtt.exception import MalformedPacket
 
 from shared.codec import pack, unpack
+from shared.errors import ContractError
 from shared.ids import sha256
 from shared.messages import Ack, Batch, Command, Desired, DriftReport, Record, Stage, Telemetry, UpdateStatus, Want
 from shared.sketch import Sketch
@@ -46,6 +48,7 @@ def _messages() -> list[Target]:
     from cloud.drift.detect import DriftState, observe
     from cloud.drift.policy import Policy
     from cloud.ingest.contract import arrival
+    from shared.bus.packets import read_publish, write_publish
     from shared.forms import Piece, decode, encode
     from shared.topics import all_up, parse_any_chunk, parse_up, up
 
@@ -54,6 +57,15 @@ def _messages() -> list[Target]:
         kind = type(message)
         parse: Callable[[bytes], object] = lambda data, kind=kind: unpack(data, kind)  # noqa: E731
         found.append(Target(name=f"message-{kind.__name__.lower()}", parse=parse, seeds=[pack(message)]))
+
+    published = write_publish("hl/1/d/watch-1/up/drift", b"payload", qos=1, retain=False, number=7)
+    packets = [published[2:], b"\0\1t\0\7\x09\x0b\x05\x26\0\1a\0\1bpayload", b"\0\1t\0\7\x05\x02\0\0\0\1payload"]
+
+    def packet(data: bytes) -> None:
+        try:
+            read_publish(0x32, data)
+        except MalformedPacket as error:
+            raise ContractError(str(error)) from error
 
     def batch(data: bytes) -> None:
         taken = arrival("hl/1/d/watch-1/up/telemetry", data)
@@ -83,6 +95,7 @@ def _messages() -> list[Target]:
     forms = [encode(moved), encode(moved, base=Piece(0, weights)), encode(SKETCH[:2048].ljust(2048, b"x"))]
     return [
         *found,
+        Target(name="mqtt-publish", parse=packet, seeds=packets),
         Target(name="telemetry-batch", parse=batch, seeds=[pack(MESSAGES[-1])]),
         Target(name="drift-report-judged", parse=judged, seeds=[pack(REPORT)], share=0.5),
         Target(name="topics", parse=text(topic), seeds=names),
