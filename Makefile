@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rollout attacks durable private poison faults test test-fast fuzz check format conformance bench lock clean soak
+.PHONY: help setup demo rollout attacks durable private poison faults engines test test-fast fuzz check format conformance bench lock clean soak
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,7 +38,10 @@ durable: setup  ## A federated run under forty kills, and the same one left alon
 faults: setup  ## Kills, power cuts, broken disks and wires, row by row; leaves report/faults.json
 	HINTERLAND_FAULT_REPORT=report/faults.json $(BIN)/python -m pytest -v tests/fault
 
-test: check  ## All tests: the gate with its fast ones, then those with real servers, faults and attacks
+engines: setup  ## Install NVIDIA's engine builder, under NVIDIA's licence: 96 MB to fetch, and no GPU is needed
+	@$(PYTHON) -m simulations.bootstrap --engines
+
+test: check engines  ## All tests: the gate with its fast ones, then those with real servers, faults and attacks
 	$(BIN)/python -m pytest -m "(system or slow) and not soak"
 
 soak: setup  ## The same thing hundreds of times, to see what leaks

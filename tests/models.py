@@ -8,6 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from shared.bundle import Release, Runtime, Schema, Variant
+from shared.calibration import Range, read_ranges
 from shared.ids import sha256
 
 LABELS = ["low", "high"]
@@ -82,3 +83,32 @@ def _model(
     graph = helper.make_graph(nodes, "toy", *ends, initializer=constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return bytes(model.SerializeToString())
+
+
+def network(*, channels: int = 6, length: int = 100, labels: int = 7) -> bytes:
+    """A small convolutional network over windows, with random weights: what optimising stations have work with."""
+    rng = np.random.default_rng(0)
+    sizes = {"w1": (16, channels, 5), "b1": (16,), "w2": (labels, 16), "b2": (labels,)}
+    constants = [
+        numpy_helper.from_array((0.3 * rng.normal(size=size)).astype(np.float32), name) for name, size in sizes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["conv"], kernel_shape=[5], pads=[2, 2]),
+        helper.make_node("Relu", ["conv"], ["relu"]),
+        helper.make_node("MaxPool", ["relu"], ["pool"], kernel_shape=[2], strides=[2]),
+        helper.make_node("GlobalAveragePool", ["pool"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w2", "b2"], ["logits"], transB=1),
+    ]
+    return _model(nodes, constants, inputs={"x": ["batch", channels, length]}, outputs={"logits": ["batch", labels]})
+
+
+def gauged(fp32: bytes, shape: tuple[int, ...] = (64, 6, 100)) -> dict[str, Range]:
+    """Ranges of a model's activations over noise."""
+    import onnxruntime as ort
+
+    from cloud.models.optimise import calibration_graph
+
+    session = ort.InferenceSession(calibration_graph(fp32), providers=["CPUExecutionProvider"])
+    noise = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    return read_ranges([output.name for output in session.get_outputs()], session.run(None, {"x": noise}))

@@ -14,6 +14,9 @@ from shared.errors import RefusedError
 from simulations.bootstrap.debian import install as install_system_packages
 from simulations.bootstrap.machine import is_root, require_disk, run
 
+ENGINES = "requirements.engines"
+"""Exact versions of what comes under NVIDIA's licence."""
+
 STAMP = "hinterland.installed"
 """File in the environment that names what was installed there."""
 
@@ -54,6 +57,17 @@ def ensure(root: Path) -> bool:
     _install(home, root)
     (home / STAMP).write_text(wanted)
     return True
+
+
+def add_engines(root: Path) -> None:
+    """Install the builder of engines for NVIDIA GPUs, which the lock file leaves out; nothing when it is there.
+
+    Raises:
+        FaultError: pip failed.
+    """
+    pip = [str(root / ".venv" / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    wanted = ["install", "--no-deps", "--quiet", "-r", str(root / ENGINES)]
+    run([*pip, *wanted], failure="the builder of engines is missing", hint=NETWORK_HINT)
 
 
 def _wanted(root: Path) -> str:
