@@ -39,6 +39,9 @@ BASELINE = "baseline"
 UPDATE = "update"
 """Field of a reply's config record that holds a compressed client update (`shared.tasks.compression`)."""
 
+BOOSTER = "0"
+"""Name of the array that holds an update of trees, as bytes: what Flower's XGBoost strategies look for."""
+
 EXAMPLES = "num-examples"
 """The metric that Flower's strategies weight client updates by."""
 

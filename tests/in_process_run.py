@@ -73,6 +73,6 @@ def devices(directory: Path, task: str, parts: Iterable[tuple[Examples, Examples
 def run(directory: Path, stores: list[DatasetStore], **spec: object) -> RunResult:
     """Conduct a run over all devices, from statistics to the judgement."""
     members = [Member(device=f"device-{number}", node=100 + number) for number in range(len(stores))]
-    wanted = check(RunSpec(run="run-1", members=members, **spec))
+    wanted = check(RunSpec(**{"run": "run-1", "members": members, **spec}))
     grid = InProcessGrid(stores)
     return _Conductor(wanted, RunLedger(directory), grid, SystemClock()).conduct(grid)

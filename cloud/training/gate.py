@@ -108,7 +108,7 @@ class Gate:
             _check_form(name, update[name], expected.shape)
         way = math.sqrt(math.fsum(_squares(update[name], model, name=name) for name, model in self.model.items()))
         self._check_distance(way)
-        count = _check_examples(examples, registered)
+        count = check_examples(examples, registered)
         if self.bound is None or way <= self.bound:
             return Admitted(update, count, way, clipped=False)
         return Admitted(self._pulled(update, self.bound / way), count, way, clipped=True)
@@ -205,7 +205,12 @@ def _refuse_values(name: str, part: NDArray[np.float32]) -> None:
     raise GateError(Check.FINITE, f"{name} holds a value beyond {LARGEST:g}", measured=f"{most:.3g}")
 
 
-def _check_examples(examples: object, registered: int) -> int:
+def check_examples(examples: object, registered: int) -> int:
+    """Return an example count that may weigh an update.
+
+    Raises:
+        GateError: it is none, or more than the device registered.
+    """
     if not isinstance(examples, int) or isinstance(examples, bool) or not 1 <= examples <= registered:  # (5)
         raise GateError(
             Check.EXAMPLES,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from flwr.app import Context
@@ -42,11 +43,14 @@ from cloud.training.private.strategy import run_rounds, strategy_of
 from cloud.training.quarantine import Conduct
 from cloud.training.result import WEIGHTS, Artefact, RunResult, read_result
 from cloud.training.spec import RunSpec, read_spec
+from cloud.training.strategy import RunStrategy
+from cloud.training.trees import TreesStrategy, check_trees
 from shared.clock import Clock, SystemClock
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
 from shared.federation import Condition, FileTally
 from shared.ids import sha256
 from shared.task import TaskAdapter, Weights
+from shared.task_trees import GrowsTrees
 from shared.tasks import adapter as find_adapter
 from shared.tasks.records import to_record
 from shared.tasks.weights import pack_weights, unpack_weights, weights_digest
@@ -133,6 +137,8 @@ class _Conductor:
         self._clock = clock
         self._started = clock.monotonic()
         self._adapter: TaskAdapter = find_adapter(spec.task)
+        if isinstance(self._adapter, GrowsTrees):
+            check_trees(spec)
         roster = Roster(
             spec.members,
             task=spec.task,
@@ -199,8 +205,7 @@ class _Conductor:
             )
             training.run(self._asking.grid)
             return training.state.weights
-        strategy = strategy_of(
-            self._spec,
+        strategy = self._strategy(
             roster=self._asking.roster,
             registered=registered,
             begin=begin,
@@ -216,6 +221,11 @@ class _Conductor:
         )
         return strategy.state.weights
 
+    def _strategy(self, **parts: Any) -> RunStrategy:
+        if isinstance(self._adapter, GrowsTrees):
+            return TreesStrategy(self._spec, task=self._adapter, **parts)
+        return strategy_of(self._spec, **parts)
+
     def _trusted(self, registered: dict[str, int]) -> list[str]:
         """Who judges: nobody who is quarantined after the last round."""
         prior = {member.device: member.strikes for member in self._spec.members}
@@ -227,7 +237,8 @@ class _Conductor:
         """The candidate files, made of the weights and of ranges that the devices found."""
         self._enter(Phase.EXPORT)
         fp32 = self._adapter.to_onnx(weights)
-        if self._spec.privacy:  # int8 needs the ranges of each device's activations, which no mask hides
+        # int8 needs the ranges of each device's activations, which no mask hides; and trees have none to round
+        if self._spec.privacy or isinstance(self._adapter, GrowsTrees):
             return {FLOAT: fp32}
         self._enter(Phase.CALIBRATE)
         gauged = activations(infer_shapes(load(fp32)))

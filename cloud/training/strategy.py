@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from cloud.training.events import (
     UpdateLate,
     UpdateRefused,
 )
-from cloud.training.gate import Gate, check_loss, metrics_of, read_score
+from cloud.training.gate import Admitted, Gate, check_loss, metrics_of, read_score
 from cloud.training.gate_terms import clip_bound
 from cloud.training.ledger import Checkpoint, RunLedger
 from cloud.training.optimisers import step
@@ -123,7 +123,7 @@ class RunStrategy(FedAvg):
         out = self.conduct.quarantined(self._registered, before=number)
         window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock, out=out)
         drawn = window.started.cohort
-        gate = Gate.around({FLAT: self._flat}, self._spec.gate, bound=clip_bound(self._spec.gate, self.conduct.ways))
+        gate = self._gate()
         self._round = _Round(
             number,
             self._clock.monotonic(),
@@ -198,6 +198,15 @@ class RunStrategy(FedAvg):
         self._tell(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
 
+    def _gate(self) -> Gate:
+        """What the updates of a round must pass."""
+        bound = clip_bound(self._spec.gate, self.conduct.ways)
+        return Gate.around({FLAT: self._flat}, self._spec.gate, bound=bound)
+
+    def _rate(self) -> float:
+        """At which learning rate each device of the round trains."""
+        return self._spec.local.learning_rate
+
     def _training(self, device: str, number: int, weights: Carried) -> Message:
         local = self._spec.local
         return self._roster.ask(
@@ -208,7 +217,7 @@ class RunStrategy(FedAvg):
             seed=local_seed(self._spec.seed, number, device),
             epochs=local.epochs,
             batch_size=local.batch_size,
-            learning_rate=local.learning_rate,
+            learning_rate=self._rate(),
             local_parts=self._spec.local_parts,
             compression=self._spec.compression,
             proximal=local.proximal,
@@ -252,14 +261,12 @@ class RunStrategy(FedAvg):
             return
         try:
             content = content_of(reply)
-            update = self._unpacking.read(content, current.gate.model)
-            metrics = metrics_of(content)
-            admitted = current.gate.admit(update, metrics.get(fed.EXAMPLES), registered=self._registered[device])
-            loss = check_loss(metrics.get(fed.LOSS))
+            admitted = self._admit(current, content, registered=self._registered[device])
+            loss = check_loss(metrics_of(content).get(fed.LOSS))
         except (RefusedError, ContractError) as error:
             self._refuse(current, refusal(error, at=self._clock.now(), round_=current.number, device=device))
             return
-        current.updates.add(device, admitted.update[FLAT], examples=admitted.examples)
+        self._keep(current, device, admitted)
         current.losses[device] = (admitted.examples, loss)
         self._tell(
             UpdateAccepted(
@@ -272,6 +279,19 @@ class RunStrategy(FedAvg):
                 clipped=admitted.clipped,
             )
         )
+
+    def _admit(self, current: _Round, content: RecordDict, *, registered: int) -> Admitted:
+        """Read an update and let it through the gate.
+
+        Raises:
+            ContractError, GateError: it may not count.
+        """
+        update = self._unpacking.read(content, current.gate.model)
+        return current.gate.admit(update, metrics_of(content).get(fed.EXAMPLES), registered=registered)
+
+    def _keep(self, current: _Round, device: str, admitted: Admitted) -> None:
+        """Hold an update until the round is closed."""
+        current.updates.add(device, admitted.update[FLAT], examples=admitted.examples)
 
     def _refuse(self, current: _Round, refused: UpdateRefused) -> None:
         current.refused[refused.device] = refused.cause
@@ -308,9 +328,9 @@ class RunStrategy(FedAvg):
 
 
 def _check_quorum(current: _Round, needed: int) -> None:
-    if len(current.updates) < needed:
+    if len(current.losses) < needed:
         raise TransportError(
-            f"round {current.number}: {len(current.updates)} usable updates of {len(current.cohort)},"
+            f"round {current.number}: {len(current.losses)} usable updates of {len(current.cohort)},"
             f" at least {needed} are needed",
             hint="The run's ledger says why updates were refused. Are the devices online?",
         )

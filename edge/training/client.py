@@ -24,6 +24,7 @@ from edge.training.memory import Memory
 from edge.training.personal import answer, line_of, with_own
 from edge.training.policy import Owner, VetoError
 from edge.training.secagg import Sessions, prepare
+from edge.training.trees import tree_answer
 from shared import federation as fed
 from shared.clock import Clock, SystemClock
 from shared.codec import pack, unpack
@@ -31,6 +32,7 @@ from shared.errors import ContractError, HinterlandError
 from shared.federation import Condition, Instruction, MomentsAnswer, RangesAnswer
 from shared.secagg import STAGE, Masked, Setup, ShareKeys, Stage
 from shared.task import Examples, Trained
+from shared.task_trees import GrowsTrees
 from shared.tasks import adapter
 from shared.tasks.records import FLAT, from_record
 
@@ -64,7 +66,10 @@ def build_client(
         weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
         begun = kept.before(line_of(wanted), run=wanted.run, round_=wanted.round)
         own = with_own(weights, begun.local, wanted)
-        trained = learn(message, wanted, training, start=own, task=adapter(wanted.task), controls=controls, clock=clock)
+        task = adapter(wanted.task)
+        trained = learn(message, wanted, training, start=own, task=task, controls=controls, clock=clock)
+        if isinstance(task, GrowsTrees):
+            return Message(tree_answer(task, trained), reply_to=message)
         return Message(answer(kept, wanted, begun=begun, weights=weights, trained=trained), reply_to=message)
 
     def learnt(message: Message) -> Trained:

@@ -15,6 +15,7 @@ GROUP = "hinterland.tasks"
 _OWN = {
     "activity": "shared.tasks.activity:ADAPTER",
     "activity-linear": "shared.tasks.activity_linear:ADAPTER",
+    "activity-trees": "shared.tasks.activity_trees:ADAPTER",
     "fashion": "shared.tasks.fashion:ADAPTER",
     "fashion-linear": "shared.tasks.fashion_linear:ADAPTER",
 }

@@ -31,6 +31,6 @@ def shared_values(form: Mapping[str, tuple[int, ...]], prefixes: Sequence[str]) 
     kept = set(local_names(form, prefixes))
     parts = [np.full(int(np.prod(shape)), name not in kept) for name, shape in form.items()]
     shared = np.concatenate([np.zeros(0, dtype=np.bool_), *parts])
-    if not shared.any():
+    if kept and not shared.any():
         raise ContractError("every tensor would stay on the devices: there is nothing to train together")
     return shared

@@ -113,12 +113,18 @@ def _documents() -> list[Target]:
     from shared.bundle import FleetDesired, decode_desired, decode_release, encode
     from shared.calibration import check_ranges
     from shared.federation import FileTally, JudgeAnswer, MomentsAnswer, RangesAnswer
+    from shared.tasks import adapter
     from tests.publishing import make_release
 
     rows = [seal(Row(number=1, at=AT, actor="host", action="a", subject="s", previous="0" * 64))]
     rows.append(seal(Row(number=2, at=AT, actor="host", action="b", subject="s", previous=rows[0].digest)))
     anchor = Anchor(number=1, digest=rows[0].digest, at=AT)
     export = b"".join(map(export_line, [*(Line(row=row) for row in rows), Line(witness=Witness(anchors=[anchor]))]))
+
+    trees: Any = adapter("activity-trees")
+
+    def booster(data: bytes) -> None:
+        trees.read_trees(data, trees=2, greatest=1.0)
 
     def exported(data: bytes) -> None:
         lines = list(read_export(data.splitlines()))
@@ -151,6 +157,7 @@ def _documents() -> list[Target]:
         Target(name="fleet-desired", parse=decode_desired,
                seeds=[encode(FleetDesired(fleet="lab", default={"m": "m-1"}, devices={"d": {"m": "m-2"}}))]),
         Target(name="model-line", parse=decode_line, seeds=[json.dumps(line).encode()]),
+        Target(name="tree-booster", parse=booster, seeds=[trees.write_trees(trees.shape.empty(2))]),
         Target(name="audit-export", parse=exported, seeds=[export], share=0.7),
         Target(name="audit-anchors", parse=read_anchors, seeds=[anchor_line(anchor) * 3]),
         *(_answer(answer, check) for answer, check in answers),

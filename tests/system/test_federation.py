@@ -17,12 +17,13 @@ from cloud.training.doors import DEVICE_CALLS
 from cloud.training.events import AttemptStarted, PhaseStarted, QueryRefused, RoundFinished
 from cloud.training.ledger import RunLedger
 from cloud.training.result import read_result
-from cloud.training.spec import RunSpec, write_spec
+from cloud.training.spec import Member, RunSpec, write_spec
 from edge.training.connection import FleetConnection
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import sha256
 from shared.task import Examples
 from shared.tasks.weights import unpack_weights, weights_digest
+from tests.in_process_run import devices, run
 
 pytestmark = pytest.mark.system
 
@@ -127,6 +128,23 @@ def test_a_job_that_is_killed_goes_on_and_ends_with_the_same_model(federation, f
     assert len(attempts) == 2
     rounds = [event.round for event in ledger.events() if isinstance(event, RoundFinished)]
     assert rounds == [1, 2]
+
+
+def test_trees_grow_over_the_wire_as_they_do_in_one_process(federation, tmp_path):
+    parts = [(examples(seed, 60), examples(seed + 10, 30)) for seed in range(len(DEVICES))]
+    for device, splits in zip(DEVICES, parts, strict=True):
+        home = federation.directory / device / "data" / "activity-trees"
+        home.mkdir()
+        for name, split in zip(("train", "holdout"), splits, strict=True):
+            np.savez(home / f"{name}.npz", x=split.x, y=split.y)
+    spec = {"task": "activity-trees", "local": LocalRecipe(learning_rate=1.0)}
+    result, ledger = finish(federation, "run-trees", **spec)
+    assert [event.accepted for event in result.rounds] == [3, 3]
+    begin = ledger.read_checkpoint(0).weights
+    members = [Member(device=device, node=100 + n) for n, device in enumerate(DEVICES)]
+    stores = devices(tmp_path, "activity-trees", parts)
+    here = run(tmp_path / "here", stores, members=members, seed=7, rounds=2, **spec)
+    assert (result.digest, len(begin["trees.leaf"])) == (here.digest, 0)
 
 
 def test_a_run_starts_from_weights_after_a_night_of_trouble(federation, first):
