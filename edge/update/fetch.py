@@ -51,7 +51,11 @@ async def fetch(parts: Parts, slots: Slots, variant: Variant, notice: Notice) ->
 
 
 async def _seed(parts: Parts, slots: Slots, partial: PartialFile) -> Held | None:
-    """Take over what both slots have in common with the file; return what may serve as base for the rest."""
+    """Take over what both slots have in common with the file; return what may serve as base for the rest.
+
+    Raises:
+        FaultError: the disk did not take it.
+    """
     active = slots.active()
     if active is None:
         return None
@@ -64,6 +68,8 @@ async def _seed(parts: Parts, slots: Slots, partial: PartialFile) -> Held | None
             fact = await asyncio.to_thread(slots.inspect, slot, keys=keys)  # each chunk is proven as it is copied
             copied = await asyncio.to_thread(_copy, partial, fact)
         except (HinterlandError, OSError) as error:
+            if partial.closed:  # not the slot failed, but the file that is to be filled, which now takes nothing more
+                raise
             log.info("nothing copied from slot %s: %s", slot, error)
             continue
         log.info("%d chunks copied from slot %s", copied, slot)

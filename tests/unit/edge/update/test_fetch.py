@@ -1,6 +1,7 @@
 """What crosses the link for a release, given what the device holds and what may happen on the way."""
 
 import asyncio
+import errno
 from datetime import UTC, datetime
 
 import numpy as np
@@ -62,6 +63,20 @@ async def test_chunks_of_both_slots_are_not_sent_again(world):
     again = ONE[: 2 * CHUNK_SIZE] + OTHER[2 * CHUNK_SIZE :]
     assert await bring(world, 3, again) == 0
     assert serves(world, 3)
+
+
+async def test_a_disk_that_fails_while_chunks_are_copied_ends_the_attempt_at_once(world, monkeypatch):
+    """Nothing is asked for that could not be kept, and the reason that is told is the disk."""
+    await bring(world, 2, OTHER)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edge.update.partial._write_all", full)
+    assert await bring(world, 3, ONE[: 2 * CHUNK_SIZE] + int8(3)[2 * CHUNK_SIZE :]) == 0
+    assert world.device.stages("activity-3")[-1] == "failed"
+    assert "could not be kept: No space left" in world.device.reasons("activity-3")[-1]
+    assert serves(world, 2)
 
 
 async def test_a_base_that_rotted_costs_bytes_and_nothing_else(world):
