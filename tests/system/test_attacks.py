@@ -26,7 +26,7 @@ from simulations.world.world import World
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 BIN = Path(sys.executable).parent
-LIMIT_S = 900
+LIMIT_S = 1800
 """Far above what it takes: how long it took is the report's word, and no test's."""
 
 
@@ -57,7 +57,7 @@ def test_every_attack_is_refused_and_every_control_accepted(tmp_path: Path) -> N
 
 def test_a_family_that_does_not_exist_is_named(tmp_path: Path) -> None:
     argv = [str(BIN / "hinterland"), "simulate", "--scenario", "attacks", "--only", "dragons", "--state", str(tmp_path)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 1
     assert "dragons" in done.stdout
     assert "Remedy" in done.stdout
@@ -78,7 +78,7 @@ def lawless(tmp_path: Path) -> Iterator[Ground]:
         lines = world.layout.broker_config.read_text().splitlines()
         (tmp_path / "lawless.conf").write_text("\n".join(line for line in lines if not line.startswith("acl_file")))
         broker.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while world.client.health().status != "ok":
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from cloud.layout import Layout
 from simulations.scenarios.attacks.ground import Ground
 from simulations.scenarios.attacks.row import Attack, Seen, Threat
-from simulations.scenarios.attacks.session import wait
+from simulations.scenarios.attacks.session import PATIENCE_S, wait
 from simulations.world.ports import LOOPBACK, answers, free_ports
 from simulations.world.process import Process, console_script
 
@@ -47,8 +47,8 @@ class Copy:
         """Serve it."""
         self._ground.world.agents["copy"] = self.process  # ended with the world, whatever happens
         self.process.start()
-        self.process.wait_until(lambda: answers(self._port), within_s=40)
-        wait(lambda: self.verify()[0], what="an unbroken log", within_s=20)
+        self.process.wait_until(lambda: answers(self._port), within_s=PATIENCE_S)
+        wait(lambda: self.verify()[0], what="an unbroken log")
 
     def verify(self) -> tuple[bool, str]:
         """`hinterland audit verify`, with the anchors that were kept elsewhere: (whether it is whole, what it says)."""
@@ -142,7 +142,7 @@ def _rewrite(db: sqlite3.Connection, last: int) -> None:
 def _through_the_guard(copy: Copy) -> Seen:
     """What the database itself says to whoever does not take its triggers away first."""
     error = ""
-    with sqlite3.connect(copy.layout.database, timeout=20) as db:
+    with sqlite3.connect(copy.layout.database, timeout=PATIENCE_S) as db:
         (rows,) = db.execute("SELECT count(*) FROM audit").fetchone()
         try:
             db.execute("DELETE FROM audit WHERE number = ?", (rows // 2,))
@@ -161,14 +161,14 @@ def _through_the_guard(copy: Copy) -> Seen:
 def _editing(copy: Copy, edit: Edit) -> Callable[[], Seen]:
     def act() -> Seen:
         before, unbroken = copy.verify()
-        with sqlite3.connect(copy.layout.database, timeout=20) as db:
+        with sqlite3.connect(copy.layout.database, timeout=PATIENCE_S) as db:
             triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
             for name, _ in triggers:
                 db.execute(f'DROP TRIGGER "{name}"')
             rows = db.execute("SELECT * FROM audit").fetchall()
             edit(db, max(row[0] for row in rows))
         whole, said = copy.verify()
-        with sqlite3.connect(copy.layout.database, timeout=20) as db:
+        with sqlite3.connect(copy.layout.database, timeout=PATIENCE_S) as db:
             db.execute("DELETE FROM audit")
             db.executemany(f"INSERT INTO audit VALUES ({', '.join('?' for _ in rows[0])})", rows)  # noqa: S608  as it was
             for _, statement in triggers:

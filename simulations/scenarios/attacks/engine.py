@@ -31,7 +31,7 @@ from shared.errors import HinterlandError, RefusedError
 from simulations.scenarios.attacks.ground import WATCHES, Ground
 from simulations.scenarios.attacks.nodes import Trainer, connection, superlink
 from simulations.scenarios.attacks.row import Attack, Seen, Threat
-from simulations.scenarios.attacks.session import wait
+from simulations.scenarios.attacks.session import PATIENCE_S, wait
 from simulations.world.ports import LOOPBACK
 
 PROTOBUF = {"content-type": "application/protobuf", "accept": "application/protobuf"}
@@ -125,7 +125,9 @@ def _doors() -> Iterator[tuple[str, str, list[str]]]:
 def _http(ground: Ground, headers: Mapping[str, str]) -> httpx.Client:
     context = ssl.create_default_context(cafile=str(ground.world.layout.ca))
     url = f"https://{LOOPBACK}:{ground.world.ports[2]}"
-    return httpx.Client(base_url=url, verify=context, headers={**PROTOBUF, **headers}, trust_env=False, timeout=20)
+    return httpx.Client(
+        base_url=url, verify=context, headers={**PROTOBUF, **headers}, trust_env=False, timeout=PATIENCE_S
+    )
 
 
 def _knocking(ground: Ground, paths: list[str], headers: Mapping[str, str]) -> Callable[[], Seen]:
@@ -153,7 +155,7 @@ def _raw(ground: Ground, path: str, headers: Mapping[str, str]) -> tuple[int, st
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     context = ssl.create_default_context(cafile=str(ground.world.layout.ca))
     with (
-        socket.create_connection((LOOPBACK, ground.world.ports[2]), timeout=20) as plain,
+        socket.create_connection((LOOPBACK, ground.world.ports[2]), timeout=PATIENCE_S) as plain,
         context.wrap_socket(plain, server_hostname=LOOPBACK) as tls,
     ):
         tls.sendall("\r\n".join(lines).encode())
@@ -320,8 +322,8 @@ def _push_code(ground: Ground, trainer: Trainer) -> Seen:
             dst_node_id=trainer.node,
             message_type=fed.TRAIN,
         )
-        (answer,) = list(channel.grid.send_and_receive([evil], timeout=30))
-        honest = list(channel.grid.send_and_receive([roster.ask(fed.MOMENTS, trainer.device)], timeout=30))
+        (answer,) = list(channel.grid.send_and_receive([evil], timeout=PATIENCE_S))
+        honest = list(channel.grid.send_and_receive([roster.ask(fed.MOMENTS, trainer.device)], timeout=PATIENCE_S))
     error = answer.error.reason if answer.has_error() else ""
     return Seen(
         refused=bool(error) and not canary.exists(),

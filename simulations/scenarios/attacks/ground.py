@@ -18,12 +18,13 @@ from fleet.client import Client
 from shared import api
 from shared.bundle import Schema
 from shared.durable import write_atomic
+from shared.errors import RefusedError
 from shared.ids import DeviceId
 from shared.topics import ROOT, Up, tuf_all, up
 from simulations.broker import Broker
 from simulations.scenarios.attacks import models
 from simulations.scenarios.attacks.issuer import Issuer
-from simulations.scenarios.attacks.session import Heard, Papers, Session, wait
+from simulations.scenarios.attacks.session import PATIENCE_S, Heard, Papers, Session, wait
 from simulations.scenarios.attacks.words import statuses_in
 from simulations.world.agents import AgentSpec, Replay, agent_process, write_settings
 from simulations.world.ports import LOOPBACK
@@ -31,8 +32,8 @@ from simulations.world.process import Process
 from simulations.world.world import World
 
 TENANT = "acme"
-YARD, MITM, PIT, SICK, GUESTS, WATCHES = "yard", "mitm", "pit", "sick", "guests", "watches"
-FLEETS = (YARD, MITM, PIT, SICK, GUESTS, WATCHES)
+YARD, MITM, PIT, SICK, GUESTS, WATCHES, CROSSED = "yard", "mitm", "pit", "sick", "guests", "watches", "crossed"
+FLEETS = (YARD, MITM, PIT, SICK, GUESTS, WATCHES, CROSSED)
 CALM, HONEST = "calm", DeviceId("honest-1")
 """The model line and the device that nobody attacks: it must go on serving through everything."""
 
@@ -57,6 +58,7 @@ class Ground:
 
         self._tap: Session | None = None
         self._lock = threading.Lock()
+        self._claims: dict[tuple[str, str], threading.Thread] = {}
 
     @property
     def client(self) -> Client:
@@ -130,8 +132,29 @@ class Ground:
         body = {"model": model, "schema": schema, "files": [file], "reason": "attacks"}
         return str(self.post("/releases", body).json()["id"])
 
+    def claim(self, fleet: str, model: str) -> None:
+        """Give a fleet's model line to the lane that asks first; what is not in a lane goes before or after them all.
+
+        A rollout supersedes one of the same line that no device was asked by yet, so of two lanes that ship to one
+        fleet, one would wait for ever for what the other has put out of the way.
+
+        Raises:
+            RefusedError: another lane has it.
+        """
+        lane = threading.current_thread()
+        if lane is threading.main_thread():
+            return
+        owner = self._claims.setdefault((fleet, model), lane)
+        if owner is not lane:
+            raise RefusedError(f"{model} of the fleet {fleet} is shipped by {owner.name}", hint="Take another fleet.")
+
     def roll_out(self, release: str, *, fleet: str, first: Sequence[str] = ()) -> None:
-        """Ask the coordinator to bring a release to a fleet, to `first` at once and then to all others."""
+        """Ask the coordinator to bring a release to a fleet, to `first` at once and then to all others.
+
+        Raises:
+            RefusedError: another lane ships this line to this fleet.
+        """
+        self.claim(fleet, release.rpartition("-")[0])
         request = api.RolloutRequest(
             release=release, fleet=fleet, canaries=list(first), waves=[1.0], soak_s=0.0, deadline_s=300.0
         )
@@ -155,7 +178,9 @@ class Ground:
         """How many messages the tap has heard."""
         return len(self.tap.heard)
 
-    def wait_status(self, device: str, *stages: str, release: str = "", after: int = 0, within_s: float = 15.0) -> Any:
+    def wait_status(
+        self, device: str, *stages: str, release: str = "", after: int = 0, within_s: float = PATIENCE_S
+    ) -> Any:
         """Wait for a device to report one of `stages`; return that report."""
         found: list[Any] = []
 
@@ -174,8 +199,8 @@ class Ground:
         """Telemetry messages of a device since a mark."""
         return self.tap.on(up(DeviceId(device), Up.TELEMETRY), after=after)
 
-    def serves(self, device: str = HONEST, *, within_s: float = 6.0) -> bool:
-        """Whether a device reports fresh telemetry now."""
+    def serves(self, device: str = HONEST, *, within_s: float = PATIENCE_S) -> bool:
+        """Whether a device goes on reporting telemetry."""
         mark = self.mark()
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
@@ -191,7 +216,7 @@ class Ground:
             base_url=f"https://{LOOPBACK}:{self.world.ports[0]}{api.PREFIX}",
             headers={**shown, **(headers or {})},
             verify=ssl.create_default_context(cafile=str(self.world.layout.ca)),
-            timeout=30.0,
+            timeout=PATIENCE_S,
             trust_env=False,
         )
 

@@ -21,13 +21,14 @@ from shared import topics
 from shared.bundle import decode_desired
 from shared.codec import pack, unpack
 from shared.errors import ContractError
+from shared.forms import encode, form_name
 from shared.ids import DeviceId, Digest, FleetId, sha256
 from shared.messages import Ack, Stage, UpdateStatus, Want
 from shared.topics import Down, Up
 from simulations.broker import Broker, find_mosquitto
 from simulations.scenarios.attacks import models
 from simulations.scenarios.attacks.ground import MITM, Ground
-from simulations.scenarios.attacks.session import Heard, Session, came, wait
+from simulations.scenarios.attacks.session import PATIENCE_S, Heard, Session, came, wait
 from simulations.scenarios.attacks.words import batch_of, statuses_in, windows_in
 from simulations.world.ports import free_ports
 from simulations.world.process import Process
@@ -48,8 +49,8 @@ def straight(_digest: str, _index: int, data: bytes) -> bytes | None:
 class Middle:
     """One attacker's broker, and one victim that meets no other."""
 
-    def __init__(self, ground: Ground, victim: str, *, model: str = MODEL) -> None:
-        self.ground, self.victim, self.model = ground, victim, model
+    def __init__(self, ground: Ground, victim: str, *, model: str = MODEL, fleet: str = MITM) -> None:
+        self.ground, self.victim, self.model, self.fleet = ground, victim, model, fleet
         self.alter: Alter = straight
         self.asked: list[tuple[str, int]] = []
         """Chunks that the victim asked for."""
@@ -68,12 +69,12 @@ class Middle:
         self._broker.start()
         self._session.open()
         self._session.subscribe(f"{topics.ROOT}/d/+/up/#")
-        self.ground.enrol(self.victim, fleet=MITM)
+        self.ground.enrol(self.victim, fleet=self.fleet)
         self.ground.redirect(self.victim, self._broker.port)
         release, files = self.ship()
         self.show(files)
         self.start()
-        wait(lambda: self.active == release, what=f"{release} on {self.victim}", within_s=30)
+        wait(lambda: self.active == release, what=f"{release} on {self.victim}")
 
     def close(self) -> None:
         """End the victim and the broker."""
@@ -116,11 +117,10 @@ class Middle:
         self._seed += 1
         ground = self.ground
         release = ground.release(self.model, data or models.honest(self._seed), **import_as)
-        ground.roll_out(release, fleet=MITM, first=[self.victim])
+        ground.roll_out(release, fleet=self.fleet, first=[self.victim])
         wait(
-            lambda: wanted_in(ground.signed_files(), MITM, self.victim).get(self.model) == release,
+            lambda: wanted_in(ground.signed_files(), self.fleet, self.victim).get(self.model) == release,
             what=f"the coordinator's signature on {release}",
-            within_s=90,
         )
         return release, ground.signed_files()
 
@@ -135,7 +135,7 @@ class Middle:
             self._session.publish(prefix + name, b"", retain=True)
         self._shown = dict(files)
 
-    def refusal(self, since: int, *, within_s: float = 12.0) -> str:
+    def refusal(self, since: int, *, within_s: float = PATIENCE_S) -> str:
         """What the victim said first against what it was shown, after its report number `since`; empty for nothing."""
         found: list[str] = []
 
@@ -146,7 +146,7 @@ class Middle:
         came(complained, within_s=within_s)
         return found[0] if found else ""
 
-    def accepts(self, release: str, files: Mapping[str, bytes], *, within_s: float = 60.0) -> bool:
+    def accepts(self, release: str, files: Mapping[str, bytes], *, within_s: float = PATIENCE_S) -> bool:
         """Show honest files, and say whether the victim comes to serve the release they lead to."""
         self.alter = straight
         self.show(files)
@@ -155,7 +155,7 @@ class Middle:
     def _make_broker(self, port: int) -> Broker:
         layout, place = self.ground.world.layout, self._directory
         place.mkdir(parents=True)
-        grant = Grant(DeviceId(self.victim), FleetId(MITM), self.ground.tenant)
+        grant = Grant(DeviceId(self.victim), FleetId(self.fleet), self.ground.tenant)
         (place / "access").write_text(render_access([grant]))
         files = BrokerFiles(
             ca=layout.ca,
@@ -180,29 +180,39 @@ class Middle:
             return
         data = self.ground.blobs.get(want.digest, b"")
         places = list(pairwise(borders(data)))
+        digest, form = Digest(want.digest), form_name(want.forms, want.base)
         for index in want.indices:
             self.asked.append((want.digest, index))
             start, end = places[index] if index < len(places) else (0, 0)
             sent = self.alter(want.digest, index, data[start:end])
-            if sent is not None:
-                self._session.send(topics.chunk(Digest(want.digest), index), sent)
+            if sent is None:
+                continue
+            if form:  # what the device listens to first; after wrong bytes it asks for plain ones
+                self._session.send(topics.formed_chunk(digest, form, index), encode(sent))
+            else:
+                self._session.send(topics.chunk(digest, index), sent)
 
 
 def newest(files: Mapping[str, bytes], role: str) -> tuple[int, bytes]:
-    """Version and bytes of a role's newest file; the timestamp's own has no version in its name."""
+    """Version and bytes of the file of a role that the timestamp leads to; of the root, of its newest.
+
+    There may be newer ones: the coordinator publishes the timestamp last, and for other fleets, too.
+    """
     if role == "timestamp":
         return int(_signed(files[TIMESTAMP])["version"]), files[TIMESTAMP]
-    versions = [int(n.split("/")[1].split(".")[0]) for n in files if n.endswith(f".{role}.json")]
-    return max(versions), files[f"metadata/{max(versions)}.{role}.json"]
+    if role == "root":
+        version = max(int(name.split("/")[1].split(".")[0]) for name in files if name.endswith(".root.json"))
+    elif role == "snapshot":
+        version = int(_signed(files[TIMESTAMP])["meta"]["snapshot.json"]["version"])
+    else:
+        version = int(_signed(newest(files, "snapshot")[1])["meta"][f"{role}.json"]["version"])
+    return version, files[f"metadata/{version}.{role}.json"]
 
 
 def wanted_in(files: Mapping[str, bytes], fleet: str, device: str) -> dict[str, str]:
     """What the files say a device should run, if the timestamp already leads all the way; proves nothing."""
     try:
-        snapshot = _signed(files[TIMESTAMP])["meta"]["snapshot.json"]["version"]
-        roles = _signed(files[f"metadata/{snapshot}.snapshot.json"])["meta"]
-        role = f"fleet-{fleet}.json"
-        targets = _signed(files[f"metadata/{roles[role]['version']}.{role}"])["targets"]
+        targets = _signed(newest(files, f"fleet-{fleet}")[1])["targets"]
         path, digest = next((path, target["hashes"]["sha256"]) for path, target in targets.items())
         parent, _, name = path.rpartition("/")
         return decode_desired(files[f"targets/{parent}/{digest}.{name}"]).for_device(device)

@@ -71,7 +71,7 @@ class Trainer:
 
     def wait(self) -> None:
         """Wait until it listens."""
-        wait((self.data / "node").exists, what=f"the trainer of {self.device}", within_s=60)
+        wait((self.data / "node").exists, what=f"the trainer of {self.device}")
 
 
 class Liar:

@@ -128,7 +128,7 @@ def begin(ground: Ground) -> None:
     ground.enrol(HONEST, fleet=YARD)
     ground.roll_out(ground.release(CALM, models.honest(1)), fleet=YARD)
     ground.agent(HONEST, model=CALM).start()
-    ground.wait_status(HONEST, "active", within_s=40.0)
+    ground.wait_status(HONEST, "active")
 
 
 def _rows(ground: Ground, families: Mapping[str, Family]) -> Iterator[Row]:

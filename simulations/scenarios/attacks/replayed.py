@@ -127,7 +127,7 @@ def _freezing(middle: Middle) -> Callable[[], Seen]:
         since, inferred = settled(middle, quiet_s=0.1), middle.inferred
         middle.show({**frozen.files, "metadata/unrelated.json": b"{}"})  # a reason to look again before 30 s are over
         error = middle.refusal(since)
-        serving = came(lambda: middle.inferred > inferred, within_s=4.0)
+        serving = came(lambda: middle.inferred > inferred)
         return Seen(
             refused=served and "expired" in error and serving and middle.active == release,
             error=error,

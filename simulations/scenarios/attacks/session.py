@@ -20,7 +20,9 @@ from paho.mqtt.properties import Properties
 from shared.errors import RefusedError, TransportError
 from simulations.world.ports import LOOPBACK
 
-WITHIN_S = 45.0
+PATIENCE_S = 180.0
+"""How long what must come is waited for. Nothing that passes waits so long; a slow machine may need most of it."""
+
 POLL_S = 0.01
 
 
@@ -99,7 +101,7 @@ class Session:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's has no hints
             properties.ReceiveMaximum = self._buffer
         try:
-            self._client.connect(LOOPBACK, self._port, keepalive=20, clean_start=True, properties=properties)
+            self._client.connect(LOOPBACK, self._port, keepalive=60, clean_start=True, properties=properties)
         except OSError as error:
             raise RefusedError(f"the broker: {error}") from error
         self._client.loop_start()
@@ -137,7 +139,7 @@ class Session:
 
     def _alert(self) -> str:
         """The TLS alert with which the broker hangs up; with TLS 1.3 it comes after the handshake."""
-        with socket.create_connection((LOOPBACK, self._port), timeout=WITHIN_S) as plain:
+        with socket.create_connection((LOOPBACK, self._port), timeout=PATIENCE_S) as plain:
             try:
                 with self._papers.context().wrap_socket(plain, server_hostname=LOOPBACK) as tls:
                     return "hung up" if not tls.recv(1) else "an answer"
@@ -159,7 +161,7 @@ class Session:
             self._on_message(heard)
 
 
-def wait(done: Callable[[], bool], *, what: str, within_s: float = WITHIN_S) -> float:
+def wait(done: Callable[[], bool], *, what: str, within_s: float = PATIENCE_S) -> float:
     """Wait until `done()`; return the seconds it took.
 
     Raises:
@@ -173,7 +175,7 @@ def wait(done: Callable[[], bool], *, what: str, within_s: float = WITHIN_S) -> 
     return time.monotonic() - began
 
 
-def came(done: Callable[[], bool], *, within_s: float = WITHIN_S) -> bool:
+def came(done: Callable[[], bool], *, within_s: float = PATIENCE_S) -> bool:
     """Whether `done()` became true in time."""
     try:
         wait(done, what="it", within_s=within_s)

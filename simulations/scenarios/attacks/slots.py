@@ -54,7 +54,7 @@ def _serve_once(ground: Ground, devices: list[str]) -> None:
     ground.roll_out(release, fleet=SICK, first=devices[:1])
     agent = ground.agent(devices[0])
     agent.start()
-    ground.wait_status(devices[0], "active", release=release, within_s=30)
+    ground.wait_status(devices[0], "active", release=release)
     agent.stop()
     for identity in identities[1:]:
         for part in ("models", "trust", "journal.json"):
@@ -113,9 +113,9 @@ def _truncate(slot: Path) -> None:
 
 def _looking(ground: Ground, device: str, unedited: str, mark: int) -> Callable[[], Seen]:
     def act() -> Seen:
-        bad = ground.wait_status(device, "failed", "rolled-back", after=mark, within_s=15)
-        again = ground.wait_status(device, "active", after=mark, within_s=20)
-        fine = ground.wait_status(unedited, "active", after=mark, within_s=20)
+        bad = ground.wait_status(device, "failed", "rolled-back", after=mark)
+        again = ground.wait_status(device, "active", after=mark)
+        fine = ground.wait_status(unedited, "active", after=mark)
         first = ground.statuses(device, after=mark)[0]
         return Seen(
             refused=first.stage == bad.stage,

@@ -13,12 +13,13 @@ from shared.ids import DeviceId
 from shared.topics import Up
 from simulations.scenarios.attacks.ground import GUESTS, Ground
 from simulations.scenarios.attacks.row import Attack, Seen, Threat
-from simulations.scenarios.attacks.session import came, wait
+from simulations.scenarios.attacks.session import PATIENCE_S, came, wait
 
 STOLEN, CLONED = DeviceId("stolen-1"), DeviceId("cloned-1")
 SILENT_WITHIN_S = 60.0
-LISTEN_S = 4.0
-ALARM_WITHIN_S = 30.0
+AFTER_IT = 6
+"""Reports of another device without one of the revoked between them: three seconds of life on a quiet machine."""
+
 LINE = "carried"
 
 
@@ -33,7 +34,7 @@ def attacks(ground: Ground) -> Iterator[Attack]:
     for agent in agents.values():
         agent.start()
     for device in agents:
-        ground.wait_status(device, "active", within_s=40)
+        ground.wait_status(device, "active")
         wait(lambda device=device: bool(ground.telemetry_of(device)), what=f"telemetry of {device}")  # type: ignore[misc]
     try:
         yield Attack(
@@ -79,15 +80,19 @@ def _silence(ground: Ground) -> Seen:
     at = time.time()
     ground.client.revoke(STOLEN, reason="stolen")
     took = time.time() - at
-    time.sleep(LISTEN_S)
-    late = [each.at - at for each in ground.tap.heard[mark:] if f"/d/{STOLEN}/up/" in each.topic]
-    honest = len(ground.telemetry_of(CLONED, after=mark))
-    last = max(late, default=0.0)
+
+    def last() -> float:
+        return max((each.at for each in ground.tap.heard[mark:] if f"/d/{STOLEN}/up/" in each.topic), default=at)
+
+    def honest() -> int:
+        return sum(each.at > last() for each in ground.telemetry_of(CLONED, after=mark))
+
+    silent = came(lambda: honest() >= AFTER_IT, within_s=SILENT_WITHIN_S + PATIENCE_S)
     return Seen(
-        refused=last < SILENT_WITHIN_S and last < LISTEN_S - 1.0,
-        observed=f"silent {last:.2f} s after the order (which took {took:.2f} s), {LISTEN_S:.0f} s listened; "
-        f"{honest} reports of others meanwhile",
-        accepted=honest > 0,
+        refused=silent and last() - at < SILENT_WITHIN_S,
+        observed=f"silent {last() - at:.2f} s after the order (which took {took:.2f} s); "
+        f"{honest()} reports of another device since",
+        accepted=honest() > 0,
     )
 
 
@@ -129,7 +134,7 @@ def _clone(ground: Ground) -> Seen:
     second = ground.agent(CLONED, model=LINE, state=copy)
     second.start()
     try:
-        found = came(lambda: bool(_alarm(ground, CLONED)), within_s=ALARM_WITHIN_S)
+        found = came(lambda: bool(_alarm(ground, CLONED)))
     finally:
         second.kill()
     reason = _alarm(ground, CLONED)

@@ -18,10 +18,10 @@ from fleet.profile import Choice, choose
 from shared.enrolment import EnrolRequest, RenewRequest, renewal_statement, to_json
 from shared.errors import HinterlandError, RefusedError
 from simulations.scenarios.attacks.at_the_api import at_every_route, routes
-from simulations.scenarios.attacks.ground import GUESTS, YARD, Ground
+from simulations.scenarios.attacks.ground import CROSSED, GUESTS, YARD, Ground
 from simulations.scenarios.attacks.middle import Middle, settled
 from simulations.scenarios.attacks.row import Attack, Seen, Threat
-from simulations.scenarios.attacks.session import Papers, Session
+from simulations.scenarios.attacks.session import PATIENCE_S, Papers, Session
 from simulations.world.ports import LOOPBACK, answers, free_ports
 from simulations.world.process import Process, console_script
 
@@ -45,14 +45,14 @@ class Rival:
         env = {"HINTERLAND_SUPERLINK_ENABLED": "false", "HINTERLAND_ACCESS_FAILURES_PER_MINUTE": str(FAILURES)}
         made = Process("rival-init", [*command, *argv], logs=ground.world.logs, env=env)
         made.start()
-        made.wait_until(self.layout.profile.exists, within_s=30)
+        made.wait_until(self.layout.profile.exists, within_s=PATIENCE_S)
         self.process = Process("rival", [*command, "serve", *place], logs=ground.world.logs, env=env)
 
     def start(self) -> None:
         """Serve, and enrol a device of its own."""
         self._ground.world.agents[TENANT] = self.process  # ended with the world, whatever happens
         self.process.start()
-        self.process.wait_until(lambda: answers(self.ports[0]), within_s=40)
+        self.process.wait_until(lambda: answers(self.ports[0]), within_s=PATIENCE_S)
         profile = choose(Choice(profile=self.layout.profile), environ={}, home=self.layout.directory)
         self.key = profile.key
         self.client = Client(profile.url, key=profile.key, ca=Path(profile.ca))
@@ -75,7 +75,7 @@ def attacks(ground: Ground) -> Iterator[Attack]:
     """Everything that one tenant holds, shown to the other."""
     rival = Rival(ground)
     rival.start()
-    middle = Middle(ground, "tenant-1")
+    middle = Middle(ground, "tenant-1", fleet=CROSSED)
     middle.open()
     try:
         for name, done, control, act in _rows(ground, rival, middle):

@@ -22,7 +22,7 @@ from simulations.scenarios.attacks.row import Attack, Seen, Threat
 from simulations.scenarios.attacks.session import wait
 from simulations.world.process import Process, console_script
 
-RUN, RUN_S = "poisoned-run-1", 120.0
+RUN = "poisoned-run-1"
 
 
 def attacks(ground: Ground) -> Iterator[Attack]:
@@ -136,7 +136,7 @@ def _play(ground: Ground, members: list[str]) -> list[AnyEvent]:
     ground.world.agents["job"] = job
     job.start()
     try:
-        wait(lambda: any(isinstance(e, RoundFinished) for e in ledger.events()), what="the round", within_s=RUN_S)
+        wait(lambda: any(isinstance(e, RoundFinished) for e in ledger.events()), what="the round")
     finally:
         job.kill()
         _close(ground, ledger.events())
