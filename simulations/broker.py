@@ -14,7 +14,7 @@ from shared.errors import RefusedError
 from simulations.world.ports import answers, require_free
 from simulations.world.process import Process
 
-READY_S = 10.0
+READY_S = 60.0
 
 
 def find_mosquitto(setup: Path | None = None) -> Path:

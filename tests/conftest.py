@@ -28,6 +28,9 @@ settings.register_profile("here", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
+PATIENCE_S = 120.0
+"""How long what must come is waited for. Nothing that passes waits so long; a slow machine may need most of it."""
+
 Until = Callable[..., Awaitable[None]]
 Running = Callable[..., AbstractAsyncContextManager[None]]
 
@@ -53,7 +56,7 @@ def no_model_left() -> Iterator[None]:
 def until() -> Until:
     """Wait for a condition, and fail when it does not come true."""
 
-    async def wait(true: Callable[[], bool], within_s: float = 8) -> None:
+    async def wait(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + within_s
         while not true():
             assert time.monotonic() < deadline, "it did not happen in time"

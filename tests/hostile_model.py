@@ -21,7 +21,7 @@ from edge.inference.worker import Order, run
 ENTRY = "import sys; sys.path[:] = sys.argv.pop(1).split(':'); from tests.hostile_model import main; main()"
 
 
-def isolation(*, memory_mib: int = 256, answer_s: float = 5.0, load_s: float = 20.0) -> Isolation:
+def isolation(*, memory_mib: int = 256, answer_s: float = 60.0, load_s: float = 120.0) -> Isolation:
     """A process for attacks, with the same confinement as any."""
     return Isolation(memory_mib=memory_mib, answer_s=answer_s, load_s=load_s, entry=("-c", ENTRY, os.pathsep))
 
@@ -98,7 +98,7 @@ ATTACKS: dict[str, Callable[[str], object]] = {
     "share": lambda size: mmap.mmap(-1, int(size)),
     "allocate": lambda size: bytearray(int(size)),
     "hang": lambda _: threading.Event().wait(),
-    "spin": lambda _: [None for _ in iter(int, 1)],
+    "spin": lambda _: all(True for _ in iter(int, 1)),
     "crash": lambda _: ctypes.string_at(0),
     "abort": lambda _: os.abort(),
     "exit": lambda _: os._exit(0),

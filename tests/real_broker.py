@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloud.devices.broker import BrokerFiles, Grant, coordinators, render_access
+from shared import topics
+from shared.bus import Bus
 from shared.bus.mqtt import Endpoint
 from simulations.broker import Broker, find_mosquitto
 from simulations.world.ports import free_ports
@@ -106,6 +108,12 @@ class Mosquitto:
 
     def allow(self, grants: list[Grant]) -> None:
         self.access.write_text(render_access(grants, coordinators=self.coordinators))
+
+    async def reload(self, coordinator: Bus) -> None:
+        """Have it read its files again, and return when it has: it heeds signals between two rounds of its loop."""
+        self.broker.reload()
+        for _ in range(3):
+            await coordinator.publish(f"{topics.ROOT}/reloading", b"")
 
     def endpoint(self, name: str) -> Endpoint:
         certificate, key = self.certificates.issue(name)

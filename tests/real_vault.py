@@ -115,7 +115,7 @@ class Bao:
         return Vault(self.address(directory, **changes), clock=clock or SystemClock())
 
     @staticmethod
-    def _until(true: Any, within_s: float = 20) -> None:
+    def _until(true: Any, within_s: float = 180) -> None:
         deadline = time.monotonic() + within_s
         while True:
             try:

@@ -45,6 +45,9 @@ TELEMETRY_S, DRIFT_INPUTS = 2.0, 50
 AFTER_WINDOWS = 150
 """Labelled windows of the shifted devices, answered by the new release, on which the last figure rests."""
 
+PATIENCE_S = 600.0
+"""Far above what a stage takes; how long it took is the report's word."""
+
 
 @dataclass(slots=True)
 class Story:
@@ -133,7 +136,7 @@ def _enrol(story: Story) -> None:
             bar.update(len(devices))
             return len(devices) == len(WATCHES) + 1 and all(device.node for device in devices)
 
-        story.watch.until("enrolment of every device", enrolled, within_s=60)
+        story.watch.until("enrolment of every device", enrolled, within_s=PATIENCE_S)
     story.note("enrolled", f"{len(WATCHES) + 1} devices hold certificates of the coordinator's authority")
 
 
@@ -177,7 +180,7 @@ def _infer(story: Story) -> None:
         return windows >= wanted and frames > 0
 
     with story.narrator.stage("devices infer", total=wanted) as bar:
-        story.watch.until("inference on sensors and camera", lambda: counted(bar), within_s=90)
+        story.watch.until("inference on sensors and camera", lambda: counted(bar), within_s=PATIENCE_S)
     story.note("inferred", f"more than {wanted} windows, and the camera's frames")
 
 
@@ -188,7 +191,7 @@ def _drift(story: Story) -> None:
         return alarms == set(SHIFTED)
 
     with story.narrator.stage("two watches change their wearer: drift", total=len(SHIFTED)) as bar:
-        story.watch.until("an alarm for each shifted device", lambda: alarmed(bar), within_s=120)
+        story.watch.until("an alarm for each shifted device", lambda: alarmed(bar), within_s=PATIENCE_S)
     story.note("drifted", f"the coordinator raised an alarm for {', '.join(sorted(SHIFTED))}")
 
 
@@ -201,7 +204,7 @@ def _retrain(story: Story) -> None:
         return any(run.id == name for run in story.world.client.runs())
 
     with story.narrator.stage("labels come in, the coordinator orders a run", total=len(SHIFTED)) as bar:
-        story.watch.until("a run ordered by drift", lambda: ordered(bar), within_s=120)
+        story.watch.until("a run ordered by drift", lambda: ordered(bar), within_s=PATIENCE_S)
     done = _follow_run(story, name, label="federated run 2: with the shifted devices' labels", rounds=4)
     if done.cause != "drift":
         raise FaultError(f"{name} was not started by drift but by {done.cause}")
@@ -220,7 +223,7 @@ def _recover(story: Story) -> None:
         return count >= AFTER_WINDOWS
 
     with story.narrator.stage("the shifted devices under the new release", total=AFTER_WINDOWS) as bar:
-        story.watch.until("labelled windows under the new release", lambda: labelled(bar), within_s=120)
+        story.watch.until("labelled windows under the new release", lambda: labelled(bar), within_s=PATIENCE_S)
 
 
 def _begin_second_family(story: Story) -> None:
@@ -280,7 +283,7 @@ def _follow_run(story: Story, run_id: str, *, label: str, rounds: int) -> api.Ru
         return run.state == "released"
 
     with story.narrator.stage(label, total=rounds) as bar:
-        story.watch.until(f"the end of {run_id}", lambda: over(bar), within_s=180)
+        story.watch.until(f"the end of {run_id}", lambda: over(bar), within_s=PATIENCE_S)
     return client.run(run_id)
 
 
@@ -303,7 +306,7 @@ def _follow_rollout(story: Story, release: str, *names: str) -> None:
         return bool(ways) and all(way.state == "done" for way in ways)
 
     with story.narrator.stage(f"rollout of {release}: canary, then the rest") as bar:
-        story.watch.until(f"the rollout of {release}", lambda: over(bar), within_s=120)
+        story.watch.until(f"the rollout of {release}", lambda: over(bar), within_s=PATIENCE_S)
     signed = client.release(release)
     keys = ", ".join(key[:12] for key in signed.signers)
     for name in names:

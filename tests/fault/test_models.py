@@ -39,10 +39,10 @@ class Answers:
             await asyncio.sleep(0.005)
 
 
-async def rolled_back_for_good(world, running, model, reason):
+async def rolled_back_for_good(world, running, model, reason, *, answer_s=60.0):
     """The release is tried as often as may be, each time by a new process of the agent, while the old one answers."""
     device = world.device
-    host = ModelHost(IsolatedSession.loader(isolation(answer_s=0.4), clock=SystemClock(), random=Random(1)))
+    host = ModelHost(IsolatedSession.loader(isolation(answer_s=answer_s), clock=SystemClock(), random=Random(1)))
     device.restart(host)
     answers = Answers(host)
     async with running(*world.parts, answers):
@@ -88,7 +88,7 @@ async def test_row_11_a_new_model_that_crashes(update_world, running, model, rea
 
 @pytest.mark.parametrize("model", ["hang", "spin"])
 async def test_row_12_a_new_model_that_hangs(update_world, running, model):
-    await rolled_back_for_good(update_world, running, model, "no answer within 0.4 s and was killed")
+    await rolled_back_for_good(update_world, running, model, "no answer within 1.5 s and was killed", answer_s=1.5)
 
 
 async def test_row_13_a_new_model_over_its_memory(update_world, running):

@@ -12,7 +12,7 @@ from tests.fault.agent import Place
 from tests.fault.ground import Ground
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 120.0
+LIMIT_S = 600.0
 
 RENAMES = "rename,renameat,renameat2"
 

@@ -100,7 +100,7 @@ class Federation:
             f" key=t / 'server.key', ca=t / 'ca.pem', database=Path({str(self.directory / 'superlink.sqlite')!r}),"
             f" control_token={TOKEN!r}))",
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
                 if httpx.get(f"https://127.0.0.1:{self.port}/health", verify=self.trust()).status_code == 200:

@@ -71,7 +71,7 @@ class Replicas:
 
     def run(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         named = [str(BIN / argv[0]), *argv[1:]]
-        return subprocess.run(named, env=self.env | env, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(named, env=self.env | env, capture_output=True, text=True, check=False, timeout=180)
 
     def leadership(self, name: str) -> str:
         try:
@@ -86,7 +86,7 @@ class Replicas:
         self.broker.start()
         for name, ready in (("a", lambda: self.leads("a")), ("b", lambda: self.leadership("b") == "ok: follows a")):
             self.coordinators[name].start()
-            self.coordinators[name].wait_until(ready, within_s=30)
+            self.coordinators[name].wait_until(ready, within_s=180)
 
     def stop(self) -> None:
         for client in self.clients.values():
@@ -175,7 +175,7 @@ def order(client: Client) -> None:
     client.import_release("street", schema=schema, files=[("cpu-fp32.onnx", detector(), "fp32")])
 
 
-async def until(true: Callable[[], bool], *, within_s: float) -> float:
+async def until(true: Callable[[], bool], *, within_s: float = 180.0) -> float:
     """Seconds that it took."""
     began = time.monotonic()
     while not await asyncio.to_thread(true):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -40,9 +39,7 @@ def graph(data: Data) -> GraphModel:
 
 def test_a_second_call_only_looks(data: Data) -> None:
     stages: list[tuple[str, int, int]] = []
-    started = time.perf_counter()
     again = fetch(data.directory, progress=lambda *stage: stages.append(stage))
-    assert time.perf_counter() - started < 0.2
     assert again == data
     assert stages == [("data packages", 1, 1)]
 

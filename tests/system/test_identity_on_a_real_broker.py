@@ -22,6 +22,9 @@ from tests.system.test_coordinator_process import World
 pytestmark = pytest.mark.system
 
 SILENT_WITHIN_S = 60.0
+AFTER_IT = 40
+"""Messages of an honest device without one of the revoked between them: four seconds of life on a quiet machine."""
+
 FACTS = {"hardware": ["cpu"], "runtimes": ["onnxruntime"]}
 
 
@@ -50,7 +53,7 @@ def joined(world, directory, name):
     return enrol(directory, token=token, **FACTS), token
 
 
-def bus_of(identity, name=None):
+def bus_of(identity, name=None, timeout_s=10):
     known = KnownTime(SystemClock(), identity.authority_file, identity.certificate_file)
     endpoint = Endpoint(
         host=identity.broker_host,
@@ -60,7 +63,7 @@ def bus_of(identity, name=None):
         key=identity.key_file,
         now=known,
     )
-    return MqttBus(endpoint, identity=name or identity.device, random=Random(1), timeout_s=3)
+    return MqttBus(endpoint, identity=name or identity.device, random=Random(1), timeout_s=timeout_s)
 
 
 def observer(world):
@@ -87,8 +90,8 @@ async def together(*runs):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def connects(identity, within_s=2.5):
-    bus = bus_of(identity)
+async def connects(identity, within_s=120.0, **how):
+    bus = bus_of(identity, **how)
     async with together(bus.run()):
         deadline = time.monotonic() + within_s
         while not bus.connected and time.monotonic() < deadline:
@@ -104,6 +107,13 @@ class Ear(list):
 
     def last(self, part):
         return max((at for at, topic in self if part in topic), default=0.0)
+
+    def since(self, at, part):
+        return sum(heard > at and part in topic for heard, topic in self)
+
+
+async def stays_out(identity):
+    return not await connects(identity, within_s=2.5, timeout_s=1)  # ending a session that is refused takes so long
 
 
 async def speak(bus, outbox, every_s):
@@ -134,13 +144,17 @@ async def play_revocation(world, stolen, honest, tmp_path, until):
     good.on("hl/1/d/+/down/#", kept)
     talk = [speak(bus, outbox_in(tmp_path / f"outbox-{n}"), 0.1) for n, bus in enumerate((thief, good))]
     async with together(reader.run(), thief.run(), good.run(), *talk):
-        await until(lambda: heard.last(stolen.device) and leaked.last(f"{stolen.device}/down") and kept, within_s=20)
+        await until(lambda: heard.last(stolen.device) and leaked.last(f"{stolen.device}/down") and kept)
         began = time.monotonic()
         await asyncio.to_thread(world.client.revoke, stolen.device, reason="stolen")
-        await asyncio.sleep(8)
-        assert time.monotonic() - heard.last(honest.device) < 2  # the control: who was not revoked still speaks
-        assert time.monotonic() - kept.last(honest.device) < 2  # and is answered
-        spoke, listened = heard.last(stolen.device) - began, max(at for at, _ in leaked) - began
+
+        def silent():
+            """Neither heard nor answered while the control is: who was not revoked."""
+            spoke, listened = heard.last(stolen.device), leaked.last("")
+            return min(heard.since(spoke, honest.device), kept.since(listened, honest.device)) >= AFTER_IT
+
+        await until(silent)
+        spoke, listened = heard.last(stolen.device) - began, leaked.last("") - began
         return spoke, listened, thief.connected
 
 
@@ -152,13 +166,12 @@ async def test_a_revoked_device_is_silent_within_a_minute_and_stays_out(start, t
     print(f"last message {spoke:.3f} s and last delivery {listened:.3f} s after the request; session kept: {connected}")
     assert spoke < SILENT_WITHIN_S
     assert listened < SILENT_WITHIN_S
-    assert max(spoke, listened) < 7, "silent all along the wait, and not only at its end"
-    assert not await connects(stolen)
+    assert await stays_out(stolen)
     assert await connects(honest)
     await asyncio.to_thread(world.broker.stop)
     world.broker.start()
-    assert not await connects(stolen)
-    assert await connects(honest, within_s=10)
+    assert await stays_out(stolen)
+    assert await connects(honest)
     now = SystemClock().now
     for ask in (renew, rescue):
         with pytest.raises(RefusedError):
@@ -171,11 +184,11 @@ async def test_a_revoked_device_is_silent_within_a_minute_and_stays_out(start, t
 async def test_a_name_that_another_device_has_now_is_no_way_in(start, tmp_path):
     world = await asyncio.to_thread(start)
     former, _ = await asyncio.to_thread(joined, world, tmp_path / "former", "watch-1")
-    assert await connects(former, within_s=10)
+    assert await connects(former)
     present, _ = await asyncio.to_thread(joined, world, tmp_path / "present", "watch-1")
     await asyncio.sleep(0.5)
-    assert not await connects(former)
-    assert await connects(present, within_s=10)
+    assert await stays_out(former)
+    assert await connects(present)
 
 
 @pytest.mark.slow
@@ -188,19 +201,19 @@ async def test_certificates_change_while_telemetry_flows_and_one_that_expired_is
     bus, outbox = bus_of(identity), outbox_in(tmp_path / "outbox")
     rotation = Rotation(identity, bus=bus, clock=SystemClock(), now=known, random=Random(1))
     async with together(bus.run(), rotation.run(), speak(bus, outbox, 0.05)):
-        await until(lambda: rotation.renewed >= 2 and bus.sessions >= 3 and bus.connected, within_s=3 * life_s)
-        await until(lambda: outbox.ledger(Up.TELEMETRY).pending < 5, within_s=10)
+        await until(lambda: rotation.renewed >= 2 and bus.sessions >= 3 and bus.connected, within_s=20 * life_s)
+        await until(lambda: outbox.ledger(Up.TELEMETRY).pending < 5)
     total = (await asyncio.to_thread(world.client.telemetry)).total
     assert (total.lost, total.duplicated) == (0, 0)
     assert total.stored > 5 / 0.05
     await asyncio.sleep(life_s + 1)  # away while it expires
-    assert not await connects(identity)
+    assert await stays_out(identity)
     with pytest.raises(RefusedError, match="out of date"):
         await asyncio.to_thread(renew, identity, now=known)
     late = Rotation(identity, bus=bus_of(identity), clock=SystemClock(), now=known, random=Random(1))
     await late.turn_once()
     assert late.renewed == 1
-    assert await connects(identity, within_s=10)
+    assert await connects(identity)
     device = await asyncio.to_thread(world.client.device, "watch-1")
     assert (device.state, device.alarm) == ("enrolled", "")
     kinds = [event.kind for event in await asyncio.to_thread(world.client.events)]
@@ -233,7 +246,7 @@ async def test_a_cloned_key_is_found_and_shut_out_where_the_policy_says_so(start
         bus = bus_of(name)
         async with together(bus.run(), speak(bus, outbox, 0.1)):
             before = outbox.ledger(Up.TELEMETRY).last
-            await until(lambda: _settled(outbox) > before, within_s=10)
+            await until(lambda: _settled(outbox) > before)
 
     for name, boxes in ((honest, [outbox_in(tmp_path / "honest-outbox")]), (identity, _two_outboxes(tmp_path))):
         for turn in range(7):
@@ -242,7 +255,7 @@ async def test_a_cloned_key_is_found_and_shut_out_where_the_policy_says_so(start
     assert (device.state, "outboxes take turns" in device.alarm) == ("revoked", True)
     assert (other.state, other.alarm) == ("enrolled", "")
     await asyncio.sleep(1)
-    assert not await connects(identity)
+    assert await stays_out(identity)
     kinds = [event.kind for event in await asyncio.to_thread(world.client.events)]
     assert kinds.count("device.cloned") == kinds.count("device.revoked") == 1
 

@@ -192,14 +192,14 @@ def test_the_timeline_says_once_when_signing_pauses_and_goes_on(bao, ids, tmp_pa
 def test_a_black_hole_and_a_slow_server_are_waited_for_once(bao, ids):
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
-        hole.listen(8)  # takes connections and never answers
-        vault = bao.vault(ids, url=f"http://127.0.0.1:{hole.getsockname()[1]}", deadline_s=0.5)
+        hole.listen(64)  # takes connections and never answers
+        vault = bao.vault(ids, url=f"http://127.0.0.1:{hole.getsockname()[1]}", deadline_s=1.0)
         keys, began = VaultKeys(vault, mount=MOUNT), time.monotonic()
         for name in ("releases", "snapshot", "timestamp"):
             assert not keys.holds(name)
             with pytest.raises(TransportError, match="did not answer in time"):
                 keys.ensure(name)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 4  # six calls, and one deadline
 
 
 def test_a_missing_right_is_told_with_its_remedy(bao, keys, ids):

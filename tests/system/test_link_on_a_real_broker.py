@@ -37,7 +37,7 @@ class Device:
     def __init__(self, name, mosquitto, directory, variant):
         clock = SystemClock()
         self.name = name
-        self.bus = MqttBus(mosquitto.endpoint(name), identity=name, random=Random(name), timeout_s=3)
+        self.bus = MqttBus(mosquitto.endpoint(name), identity=name, random=Random(name), timeout_s=10)
         self.outbox = Outbox.open(directory / "outbox", cap=1 << 24, clock=clock, random=Random(name))
         self.uplink = Uplink(self.bus, self.outbox, device=name, clock=clock, resend_s=1)
         self.partial = PartialFile(directory / "part", variant)
@@ -47,7 +47,7 @@ class Device:
             device=name,
             clock=clock,
             random=Random(name),
-            patience=Patience(silence_s=0.3, most_s=1, give_up_s=20),
+            patience=Patience(silence_s=0.3, most_s=1, give_up_s=180),
         )
 
     async def speak(self):
@@ -80,7 +80,7 @@ async def test_chunks_and_telemetry_survive_the_brokers_death(mosquitto, tmp_pat
         size=len(DATA),
         chunks=split(DATA),
     )
-    coordinator = MqttBus(mosquitto.endpoint("coordinator"), identity="coordinator", random=Random(1), timeout_s=3)
+    coordinator = MqttBus(mosquitto.endpoint("coordinator"), identity="coordinator", random=Random(1), timeout_s=10)
     server = ChunkServer(coordinator, blobs, clock=clock, quiet_s=0.5)
     ingest = Ingest(coordinator, inbox, clock=clock)
     devices = []
@@ -96,8 +96,8 @@ async def test_chunks_and_telemetry_survive_the_brokers_death(mosquitto, tmp_pat
             await asyncio.to_thread(mosquitto.broker.kill)
             await asyncio.sleep(0.2)
             await asyncio.to_thread(mosquitto.broker.start)
-        files = [path for path in await asyncio.wait_for(work, 20) if path]
-        await until(lambda: all(device.outbox.ledger(Up.TELEMETRY).pending == 0 for device in devices), 10)
+        files = [path for path in await asyncio.wait_for(work, 180) if path]
+        await until(lambda: all(device.outbox.ledger(Up.TELEMETRY).pending == 0 for device in devices))
     assert [path.read_bytes() == DATA for path in files] == [True, True]
     for device in devices:
         ledger = device.outbox.ledger(Up.TELEMETRY)
@@ -119,8 +119,8 @@ async def test_one_copy_of_each_chunk_serves_both_devices(mosquitto, tmp_path, r
         size=len(DATA),
         chunks=split(DATA),
     )
-    coordinator = MqttBus(mosquitto.endpoint("coordinator"), identity="coordinator", random=Random(1), timeout_s=3)
-    server = ChunkServer(coordinator, blobs, clock=SystemClock(), gather_s=0.3, quiet_s=5)
+    coordinator = MqttBus(mosquitto.endpoint("coordinator"), identity="coordinator", random=Random(1), timeout_s=10)
+    server = ChunkServer(coordinator, blobs, clock=SystemClock(), gather_s=1, quiet_s=60)
     devices = []
     for name in (A, B):
         (tmp_path / name).mkdir()
@@ -144,7 +144,7 @@ async def test_a_byte_flipped_by_a_stolen_coordinator_session_is_refused(mosquit
         size=len(DATA),
         chunks=split(DATA),
     )
-    coordinator = MqttBus(mosquitto.endpoint("coordinator"), identity="coordinator", random=Random(1), timeout_s=3)
+    coordinator = MqttBus(mosquitto.endpoint("coordinator"), identity="coordinator", random=Random(1), timeout_s=10)
     (tmp_path / A).mkdir()
     device = Device(A, mosquitto, tmp_path / A, variant)
     asked = asyncio.Event()
@@ -160,7 +160,7 @@ async def test_a_byte_flipped_by_a_stolen_coordinator_session_is_refused(mosquit
 
     async with running(coordinator, device.bus):
         fetching = asyncio.create_task(device.download.run(notice))
-        await asyncio.wait_for(asked.wait(), 5)
+        await asyncio.wait_for(asked.wait(), 180)
         altered = bytes([DATA[0] ^ 1]) + DATA[1 : 256 << 10]
         await coordinator.publish(f"hl/1/blob/{variant.digest}/z/0", b"\x00\x01" + altered)
         await until(lambda: notices)
@@ -168,7 +168,7 @@ async def test_a_byte_flipped_by_a_stolen_coordinator_session_is_refused(mosquit
         await coordinator.off(f"hl/1/d/{A}/up/want")
         server = ChunkServer(coordinator, blobs, clock=SystemClock(), quiet_s=0.1)
         async with running(server):
-            await asyncio.wait_for(fetching, 10)
+            await asyncio.wait_for(fetching, 180)
     assert "chunk 0" in notices[0]
     assert device.partial.finish().read_bytes() == DATA
     device.outbox.close()

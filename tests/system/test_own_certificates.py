@@ -99,8 +99,7 @@ async def test_mosquitto_reads_its_certificate_again_on_sighup(make_mosquitto, c
     for name in ("broker.pem", "broker.key"):
         (certificates.directory / name).unlink()
     certificates.issue("broker")
-    mosquitto.broker.reload()
-    await asyncio.sleep(0.5)
+    await mosquitto.reload(session)
     assert await asyncio.to_thread(serial) == certificates.serial("broker")
     assert (session.connected, session.sessions) == (True, 1)  # whoever is there stays
     running.cancel()

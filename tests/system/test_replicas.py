@@ -65,7 +65,7 @@ async def frozen(replicas, leader) -> None:
 async def hush(devices) -> None:
     for device in devices:
         device.quiet = True
-    await until(lambda: not any(device.pending() for device in devices), within_s=20)
+    await until(lambda: not any(device.pending() for device in devices))
 
 
 def enrolled(replicas, through="b"):
@@ -91,15 +91,15 @@ async def test_a_frozen_leader_is_followed_and_what_it_does_after_the_thaw_is_re
     a, b = replicas.coordinators["a"], replicas.clients["b"]
     async with talking(devices, through=lambda: "b"):
         await asyncio.to_thread(order, b)
-        await until(lambda: kinds(b)["rollout.wave"] >= 1, within_s=20)
+        await until(lambda: kinds(b)["rollout.wave"] >= 1)
         try:
             await frozen(replicas, a)
             with suppress(AssertionError):  # frozen while it signs, it holds the repository's lock
                 await until(lambda: b.rollouts()[0].state == "done", within_s=8)
         finally:
             os.kill(a.pid, signal.SIGCONT)
-        await until(lambda: b.rollouts()[0].state == "done", within_s=30)
-        await until(lambda: replicas.leadership("a") == "ok: follows b", within_s=15)
+        await until(lambda: b.rollouts()[0].state == "done")
+        await until(lambda: replicas.leadership("a") == "ok: follows b")
         await hush(devices)
     happened = kinds(b)
     assert happened["leader.taken"] >= 2
@@ -113,13 +113,13 @@ async def test_a_killed_leader_in_mid_rollout_is_followed_and_no_wave_is_skipped
     b = replicas.clients["b"]
     async with talking(devices, through=lambda: "b"):
         await asyncio.to_thread(order, b)
-        await until(lambda: kinds(b)["release.imported"] + kinds(b)["release.published"] >= 1, within_s=20)
+        await until(lambda: kinds(b)["release.imported"] + kinds(b)["release.published"] >= 1)
         replicas.coordinators["a"].kill()
         assert await until(lambda: replicas.leads("b"), within_s=15) < 2 * LEASE_S
-        await until(lambda: any(rollout.state == "done" for rollout in b.rollouts()), within_s=30)
+        await until(lambda: any(rollout.state == "done" for rollout in b.rollouts()))
         replicas.coordinators["a"] = replicas.process("a")
         replicas.coordinators["a"].start()
-        await until(lambda: replicas.leadership("a") == "ok: follows b", within_s=20)
+        await until(lambda: replicas.leadership("a") == "ok: follows b")
         await hush(devices)
     prove(replicas, devices, b)
     prove(replicas, devices, replicas.clients["a"])

@@ -21,7 +21,7 @@ from shared.errors import TransportError
 from shared.messages import Ack, Batch, Record, Stage, UpdateStatus
 from shared.topics import Down, Up
 from tests.models import detector
-from tests.system.test_coordinator_process import BIN, World, endpoint
+from tests.system.test_coordinator_process import BIN, PATIENCE_S, World, endpoint
 
 pytestmark = pytest.mark.system
 
@@ -96,10 +96,10 @@ class Ward:
         bus.on(topics.down(name, Down.ACK), acknowledged)
         record = Record(seq=seq, at=time.time(), body=pack(status))
         payload = pack(Batch(boot="0" * 16, channel=Up.UPDATE, records=[record]))
-        for _ in range(40):
+        for _ in range(100):
             try:
                 await bus.publish(topics.up(name, Up.UPDATE), payload)
-                await asyncio.wait_for(heard.wait(), 0.5)
+                await asyncio.wait_for(heard.wait(), 2.0)
                 break
             except (TransportError, TimeoutError):
                 await asyncio.sleep(0.1)
@@ -186,7 +186,7 @@ def test_a_rollout_is_rehearsed_begun_paused_and_watched_to_its_end(ward):
     ward.asked(rollout, *NAMES)
     for name in NAMES[1:]:
         ward.reports(name, first, Stage.ACTIVE)
-    out, _ = watched.communicate(timeout=30)
+    out, _ = watched.communicate(timeout=PATIENCE_S)
     assert watched.returncode == 0, out
     assert out.splitlines()[-1].startswith(f"{rollout}: done, wave 2/2, 2 of 2 active")
 
@@ -204,7 +204,7 @@ def test_what_fails_halts_what_waits_is_approved_and_what_is_done_is_taken_back(
     ward.asked(f"{first}-wards", "watch-1")
     for name in NAMES:
         ward.reports(name, first, Stage.ACTIVE)
-    out, _ = ward.watch(f"{first}-wards").communicate(timeout=30)
+    out, _ = ward.watch(f"{first}-wards").communicate(timeout=PATIENCE_S)
     assert "done" in out.splitlines()[-1]
 
     careful = ROLLOUT.replace("RELEASE", second) + "approvals: 2\n"
@@ -221,7 +221,7 @@ def test_what_fails_halts_what_waits_is_approved_and_what_is_done_is_taken_back(
     watched = ward.watch(rollout, "--json")
     ward.asked(rollout, "watch-1")
     ward.reports("watch-1", second, Stage.ROLLED_BACK, reason="it hung")
-    out, _ = watched.communicate(timeout=30)
+    out, _ = watched.communicate(timeout=PATIENCE_S)
     assert watched.returncode == 1, out
     last = json.loads(out.splitlines()[-1])
     assert (last["state"], last["reason"], last["devices"]) == ("halted", "watch-1: rolled-back (it hung)", [])

@@ -116,7 +116,7 @@ class World:
         self.canaries["API key"] = chosen.key.removeprefix("hlk_")[-30:].encode()
         self.client = Client(chosen.url, key=chosen.key, ca=Path(chosen.ca))
         self.http = httpx.Client(
-            base_url=chosen.url + "/v1", verify=ssl.create_default_context(cafile=chosen.ca), timeout=30
+            base_url=chosen.url + "/v1", verify=ssl.create_default_context(cafile=chosen.ca), timeout=180
         )
         self.key, self.broker_port = chosen.key, ports[1]
 
@@ -217,7 +217,7 @@ def world(tmp_path):
     coordinator = made.process("coordinator", "serve")
     broker.start()
     coordinator.start()
-    coordinator.wait_until(lambda: _healthy(made), within_s=60)
+    coordinator.wait_until(lambda: _healthy(made), within_s=180)
     yield made
     coordinator.stop()
     broker.stop()
@@ -247,9 +247,9 @@ def _live(world: World) -> None:
     agent = world.agent(issued)
     agent.start()
     try:
-        agent.wait_until(lambda: bool(world.client.devices()), within_s=60)
+        agent.wait_until(lambda: bool(world.client.devices()), within_s=180)
         world.client.import_release("toy", schema=schema, files=[("cpu-fp32.onnx", classifier(), "fp32")])
-        agent.wait_until(lambda: _infers(world), within_s=90)
+        agent.wait_until(lambda: _infers(world), within_s=180)
         world.note_arguments()
     finally:
         agent.stop()

@@ -191,7 +191,7 @@ async def _act(story: Story, name: str, *, seed: int, compared: bool) -> None:
         crowd.failing = {release.id: plan.failing(applied.waves, seed=seed)}
     with story.narrator.stage(f"{release.id}: {name}", total=len(crowd.devices)) as bar:
         await _until(story, f"the end of {applied.rollout}", lambda: _over(story, applied, bar), within_s=ACT_S)
-        await _until(story, f"peace after {applied.rollout}", lambda: _quiet(crowd), within_s=120)
+        await _until(story, f"peace after {applied.rollout}", lambda: _quiet(crowd), within_s=ACT_S)
     seen = await asyncio.to_thread(client.rollout, applied.rollout)
     story.acts.append(
         Act(

@@ -14,8 +14,12 @@ BUDGET = 3
 MARGIN = 0.03
 """Accuracy that a release may lose."""
 
-SOAK_S, LONG_SOAK_S = 1.0, 40.0
-"""A wave serves this long before the next one begins; a real fleet would take hours."""
+SOAK_S, LONG_SOAK_S = 1.0, 120.0
+"""A wave serves this long before the next one begins; a real fleet would take hours. The long one is not waited for:
+what should be found in it ends it."""
+
+DEADLINE_S, COMPARED_WITHIN_S = 400.0, 500.0
+"""Far above what a device or a comparison takes: a slow machine is no bad release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +79,11 @@ def document(act: Act, release: str, cast: Cast) -> dict[str, Any]:
         "canaries": cast.canaries,
         "waves": [{"percent": 25}, {"percent": 100}],
         "soak_s": SOAK_S if act.asks_shadow else LONG_SOAK_S,
-        "deadline_s": 120.0,
+        "deadline_s": DEADLINE_S,
         "budget": {"devices": BUDGET},
         "reason": act.words,
     }
     if act.asks_shadow:
-        made["shadow"] = {"mode": "shadow", "share": 0.5, "least": 150, "within_s": 150.0}
+        made["shadow"] = {"mode": "shadow", "share": 0.5, "least": 150, "within_s": COMPARED_WITHIN_S}
         made["gates"] = {"accuracy": {"margin": MARGIN}, "failures": 0.05, "error": 0.05}
     return made

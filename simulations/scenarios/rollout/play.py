@@ -33,10 +33,12 @@ from simulations.world.world import World
 
 DEVICES = 40
 HOSTS = 4
-DRAIN_S = 15.0
+DRAIN_S = 60.0
 OVER = ("done", "halted", "superseded")
-ACT_S = 400.0
+ACT_S = 1500.0
 """Far above what an act takes; how long it took is the report's word."""
+
+PATIENCE_S = 600.0
 
 NOTES = (
     "Labels come from a simulated operator who knows the truth of the pictures; a label lies in the device's inbox at "
@@ -131,7 +133,7 @@ def _enrol(story: Story, bar: Bar) -> None:
         bar.update(there)
         return there == len(cameras)
 
-    story.watch.until("enrolment of every device", enrolled, within_s=180)
+    story.watch.until("enrolment of every device", enrolled, within_s=PATIENCE_S)
 
 
 def _act(story: Story, act: Act) -> record.Act:
@@ -201,7 +203,7 @@ def _settle(story: Story, act: Act, rollout: str) -> None:
             for each in mine
         )
 
-    story.watch.until(f"peace after {act.name}", settled, within_s=120)
+    story.watch.until(f"peace after {act.name}", settled, within_s=PATIENCE_S)
 
 
 def _record(

