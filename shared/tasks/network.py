@@ -66,7 +66,8 @@ class NetworkTask:
         workers: int = 1,
     ) -> Iterator[tuple[int, Trained]]:
         """Train many clients from the same weights at once (`shared.task_many`)."""
-        from shared.tasks.network_many import NotStackableError, train_stacked
+        from shared.tasks.network_many import train_stacked
+        from shared.tasks.stacked import NotStackableError
 
         try:
             yield from train_stacked(self._load(weights, seed=0), clients, workers=workers)
@@ -125,6 +126,8 @@ class NetworkTask:
         torch.set_num_threads(1)
         # the same switch as use_deterministic_algorithms(True), without 800 modules of the compiler (2 s, 60 MB)
         torch.set_deterministic_debug_mode("error")
+        # that switch also fills all new memory with NaN, a sixth of a training's time; no operation here reads it unset
+        torch.utils.deterministic.fill_uninitialized_memory = False
         torch.manual_seed(seed)
         return self.build()
 

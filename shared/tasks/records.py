@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,16 +54,28 @@ def view(flat: NDArray[np.float32], form: Mapping[str, tuple[int, ...]]) -> Weig
 
 
 def to_record(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
-    """Encode weights."""
-    return flat_record(flatten(weights))
+    """Encode weights, with one copy of them."""
+    parts = [np.ascontiguousarray(values, dtype=np.float32) for values in weights.values()]
+    return _record(parts, np.dtype(np.float32))
 
 
 def flat_record(flat: NDArray[np.float32]) -> ArrayRecord:
     """Encode weights that are one vector already, with one copy."""
+    return _record([flat], flat.dtype)
+
+
+def _record(parts: list[NDArray[np.float32]], dtype: np.dtype[Any]) -> ArrayRecord:
+    size = sum(part.size for part in parts)
+    data = b"".join((_head(size, dtype.str), *(part.data.cast("B") for part in parts if part.size)))
+    return ArrayRecord({FLAT: Array(str(dtype), (size,), "numpy.ndarray", data)})
+
+
+@lru_cache(maxsize=64)
+def _head(size: int, dtype: str) -> bytes:
+    """What an `.npy` file of a vector begins with."""
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(flat))
-    data = b"".join((head.getvalue(), flat.data.cast("B") if flat.size else b""))
-    return ArrayRecord({FLAT: Array(str(flat.dtype), flat.shape, "numpy.ndarray", data)})
+    np.lib.format.write_array_header_1_0(head, {"descr": dtype, "fortran_order": False, "shape": (size,)})
+    return head.getvalue()
 
 
 def read_arrays(record: object) -> dict[str, NDArray[np.float32]]:

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from msgspec import structs
 
 from cloud.training.cohort import local_seed
 from edge.training.client import build_client, handle
@@ -157,17 +158,21 @@ def instruct(wanted: Instruction) -> ConfigRecord:
 def meant_for(message: Message, position: int) -> Instruction:
     """The instruction as this client takes it.
 
-    Flower's strategies send one config to everybody: the run's seed in it becomes one of this round and client.
-
     Raises:
         ContractError: there is none.
     """
-    wanted = instruction(message)
-    round_ = cast(ConfigRecord, message.content[fed.CONFIG]).get(ROUND)
+    return own_of(instruction(message), message.content[fed.CONFIG], position)
+
+
+def own_of(wanted: Instruction, config: ConfigRecord, position: int) -> Instruction:
+    """A client's own instruction.
+
+    Flower's strategies send one config to everybody: the run's seed in it becomes one of this round and client.
+    """
+    round_ = config.get(ROUND)
     if not isinstance(round_, int):
         return wanted
-    fields = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
-    return Instruction(**fields | {"round": round_, "seed": local_seed(wanted.seed, round_, f"client-{position}")})
+    return structs.replace(wanted, round=round_, seed=local_seed(wanted.seed, round_, f"client-{position}"))
 
 
 def individual(message: Message, position: int) -> Message:

@@ -8,14 +8,11 @@ with a field this Grid does not know — goes through the devices' own app, one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import Grid, ServerApp
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
+from flwr.serverapp import ServerApp
 
 from shared import federation as fed
 from shared.codec import pack
@@ -25,10 +22,8 @@ from shared.task import Examples, Recipe, Trained
 from shared.task_many import TrainsMany
 from shared.tasks import adapter
 from shared.tasks.records import from_record, to_record
-from simulations.grid.clients import PARTITION, ROUND, Clients, DeviceApp, meant_for
-
-SERVER = 1
-"""Flower's id of whoever runs the `ServerApp`."""
+from simulations.grid.clients import PARTITION, ROUND, Clients, DeviceApp, instruction, own_of
+from simulations.grid.local import SERVER, LocalGrid, speak_as
 
 FIRST_NODE = 2
 """Node id of the client at position 0."""
@@ -47,7 +42,7 @@ class _Asked(NamedTuple):
     wanted: Instruction
 
 
-class VectorisedGrid(Grid):  # type: ignore[misc]  # flwr is Any here
+class VectorisedGrid(LocalGrid):
     """A federation in this process."""
 
     def __init__(
@@ -72,102 +67,44 @@ class VectorisedGrid(Grid):  # type: ignore[misc]  # flwr is Any here
                 their replies twice and need a list.
             progress: called with the number of clients that have trained since the last call.
         """
-        self._run = Run.create_empty(run)
-        self._clients = clients
         self._count = len(clients.shares())
+        super().__init__(range(FIRST_NODE, FIRST_NODE + self._count), run=run)
+        self._clients = clients
         self._workers = workers
         self._together = together
         self._streaming = streaming
         self._progress = progress
         self._app = DeviceApp(clients)
-        self._numbers = count(1)
-        self._waiting: dict[str, Message] = {}
 
     def execute(self, app: ServerApp) -> Context:
         """Run a `ServerApp` from its start to its end; return the context it leaves."""
-        # Flower's messages read the run they belong to from here, one per process
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, self._run.run_id, SERVER
-        context = Context(run_id=self._run.run_id, node_id=SERVER, node_config={}, state=RecordDict(), run_config={})
+        speak_as(self.run.run_id)
+        context = Context(run_id=self.run.run_id, node_id=SERVER, node_config={}, state=RecordDict(), run_config={})
         app(grid=self, context=context)
         return context
 
-    def set_run(self, run: Run) -> None:
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        return self._run
-
-    def create_message(self, *_args: object, **_fields: object) -> NoReturn:
-        """Flower has deprecated this; build a `Message`."""
-        raise NotImplementedError("Grid.create_message is deprecated: use flwr.app.Message")
-
-    def get_node_ids(self) -> list[int]:
-        return list(range(FIRST_NODE, FIRST_NODE + self._count))
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Take messages; nothing is computed before somebody pulls."""
-        taken = []
-        for message in messages:
-            number = f"{self._run.run_id}-{next(self._numbers)}"
-            message.metadata.__dict__["_message_id"] = number  # as Flower's own grids do: there is no setter
-            self._waiting[number] = message
-            taken.append(number)
-        return taken
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Compute and return the replies to these messages."""
-        return list(self._replies(message_ids))
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Ask, and return what was answered; a simulated client is never late, so that `timeout` is not used."""
-        numbers = self.push_messages(messages)
-        replies = self._replies(numbers)
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Compute the replies, at once or as they are read."""
+        replies = super().pull_messages(message_ids)
         return replies if self._streaming else list(replies)
 
-    def _replies(self, numbers: Iterable[str]) -> Iterator[Message]:
+    def replies(self, messages: Sequence[Message]) -> Iterator[Message]:
         groups: dict[tuple[object, ...], list[_Asked]] = {}
-        for number in numbers:
-            message = self._waiting.pop(number, None)
-            if message is None:
-                continue
+        common = _Common(self._clients.task) if self._together else None
+        for message in messages:
             position = message.metadata.dst_node_id - FIRST_NODE
             if not 0 <= position < self._count:
                 reason = f"there is no node {message.metadata.dst_node_id}"
                 yield _numbered(Message(Error(code=ErrorCode.NODE_UNAVAILABLE, reason=reason), reply_to=message))
                 continue
-            asked = self._plain(message, position)
-            if asked is None:
+            wanted = common.wanted(message, position) if common else None
+            if wanted is None:
                 yield self._one(message, position)
             else:
-                kind = (message.metadata.message_type, asked.wanted.task, id(message.content[fed.ARRAYS]))
-                groups.setdefault(kind, []).append(asked)
+                kind = (message.metadata.message_type, wanted.task, id(message.content[fed.ARRAYS]))
+                groups.setdefault(kind, []).append(_Asked(message, position, wanted))
         for group in groups.values():
             yield from self._many(group)
-
-    def _plain(self, message: Message, position: int) -> _Asked | None:
-        """The message as one that can be answered together with others, or nothing."""
-        if not self._together or message.metadata.message_type not in {fed.TRAIN, fed.EVALUATE}:
-            return None
-        try:
-            wanted = meant_for(message, position)
-            family = adapter(wanted.task)
-        except HinterlandError:
-            return None  # the app says what is wrong
-        config = message.content[fed.CONFIG]
-        new = [name for name in wanted.__struct_fields__ if name not in _KNOWN | _BEARS_NOT_ON_TRAINING]
-        usual = Instruction(task="")
-        plain = (
-            isinstance(family, TrainsMany)
-            and wanted.task == self._clients.task
-            and set(message.content) == {fed.ARRAYS, fed.CONFIG}
-            and isinstance(config, ConfigRecord)
-            and config.keys() <= {fed.INSTRUCTION, fed.NONCE, ROUND}
-            and not wanted.labels
-            and min(wanted.epochs, wanted.batch_size) >= 1
-            and all(getattr(wanted, name) == getattr(usual, name) for name in new)
-        )
-        return _Asked(message, position, wanted) if plain else None
 
     def _many(self, group: Sequence[_Asked]) -> Iterator[Message]:
         first = group[0]
@@ -199,7 +136,7 @@ class VectorisedGrid(Grid):  # type: ignore[misc]  # flwr is Any here
 
     def _one(self, message: Message, position: int) -> Message:
         context = Context(
-            run_id=self._run.run_id,
+            run_id=self.run.run_id,
             node_id=message.metadata.dst_node_id,
             node_config={PARTITION: position},
             state=RecordDict(),
@@ -209,6 +146,45 @@ class VectorisedGrid(Grid):  # type: ignore[misc]  # flwr is Any here
         if message.metadata.message_type == fed.TRAIN:
             self._progress(1)
         return reply
+
+
+class _Common:
+    """What the messages of one pull have in common: Flower's strategies send all clients of a round one content."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._read: dict[int, tuple[RecordDict, Instruction | None]] = {}
+
+    def wanted(self, message: Message, position: int) -> Instruction | None:
+        """What is asked of the client, if it can be answered together with others."""
+        if message.metadata.message_type not in {fed.TRAIN, fed.EVALUATE}:
+            return None
+        known = self._read.get(id(message.content))
+        if known is None:  # the content is kept as well, so that its id stays its own
+            known = self._read[id(message.content)] = message.content, self._plain(message)
+        _, asked = known
+        return None if asked is None else own_of(asked, message.content[fed.CONFIG], position)
+
+    def _plain(self, message: Message) -> Instruction | None:
+        try:
+            wanted = instruction(message)
+            family = adapter(wanted.task)
+        except HinterlandError:
+            return None  # the app says what is wrong
+        config = message.content[fed.CONFIG]
+        new = [name for name in wanted.__struct_fields__ if name not in _KNOWN | _BEARS_NOT_ON_TRAINING]
+        usual = Instruction(task="")
+        plain = (
+            isinstance(family, TrainsMany)
+            and wanted.task == self._task
+            and set(message.content) == {fed.ARRAYS, fed.CONFIG}
+            and isinstance(config, ConfigRecord)
+            and config.keys() <= {fed.INSTRUCTION, fed.NONCE, ROUND}
+            and not wanted.labels
+            and min(wanted.epochs, wanted.batch_size) >= 1
+            and all(getattr(wanted, name) == getattr(usual, name) for name in new)
+        )
+        return wanted if plain else None
 
 
 def _recipe(wanted: Instruction) -> Recipe:

@@ -12,7 +12,7 @@ from shared.task import Examples, Moments, Recipe
 from shared.tasks import adapter
 from shared.tasks.layers import Normalise
 from shared.tasks.network import NetworkTask
-from shared.tasks.network_many import NotStackableError, stack
+from shared.tasks.stacked import NotStackableError, stack
 
 TOLERANCE = 5e-6
 TASKS = ("activity", "fashion", "fashion-linear")
@@ -75,8 +75,9 @@ def test_any_sizes(sizes, epochs, batch_size):
     assert_same(task, clients_of(task, sizes, epochs=epochs, batch_size=batch_size))
 
 
-def test_more_clients_than_a_chunk_takes(monkeypatch):
-    monkeypatch.setattr("shared.tasks.network_many.CACHE_BYTES", 100_000)  # three clients of 31 KB
+@pytest.mark.parametrize("cache_bytes", [100_000, 40_000], ids=["three clients of 31 KB", "one client"])
+def test_more_clients_than_a_chunk_takes(monkeypatch, cache_bytes):
+    monkeypatch.setattr("shared.tasks.network_many.CACHE_BYTES", cache_bytes)
     task = adapter("fashion-linear")
     assert_same(task, clients_of(task, (3, 9, 4, 12, 7, 1, 20)), workers=2)
 
