@@ -137,6 +137,27 @@ def job(
 
 
 @app.command()
+def engines(  # noqa: PLR0917  typer makes options of them, which have names
+    model: Annotated[Path, typer.Argument(help="Float ONNX file, weights inside.")],
+    inputs: Annotated[Path, typer.Option(help="NPZ with float arrays `calibration` and `holdout`, each [n, …].")],
+    out: Annotated[Path, typer.Option(help="Directory for the files, the builds and files.json.")],
+    target: Annotated[list[str], typer.Option(help="For example cpu-int8, openvino-fp32, sm86-fp16; repeatable.")],
+    kind: Annotated[str, typer.Option(help="classification or detection.")] = "classification",
+    timeout: Annotated[float, typer.Option(help="Seconds that one build may take.")] = 900.0,
+) -> None:
+    """Make a model's files for other hardware, run them where that can be done here, and label them.
+
+    files.json is the `files` of POST /v1/releases; what was not made or failed is not in it. Ends with status 1 then.
+    """
+    with _one_line():
+        from cloud.models.engines.command import make
+
+        raise typer.Exit(
+            make(model, inputs=inputs, out=out, names=target, kind=kind, deadline_s=timeout, say=typer.echo)
+        )
+
+
+@app.command()
 def key(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     directory: Directory = None,

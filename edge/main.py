@@ -65,8 +65,9 @@ async def _serve(config: Path) -> None:
 
 
 def _enrol(settings: conf.Settings) -> Identity:
+    from edge.facts import LinuxFacts
     from edge.identity import enrol
-    from edge.wiring import RUNTIMES
+    from edge.wiring import ways_of
 
     directory = settings.state / "identity"
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,7 +79,8 @@ def _enrol(settings: conf.Settings) -> Identity:
             hint="Get a token with `hinterland token create`, and name its file as agent.token_file.",
         )
     token = Path(settings.agent.token_file).read_text().strip()
-    return enrol(directory, token=token, hardware=settings.agent.hardware, runtimes=[str(each) for each in RUNTIMES])
+    runtimes = [str(each) for each in ways_of(settings, LinuxFacts()).runtimes]
+    return enrol(directory, token=token, hardware=settings.agent.hardware, runtimes=runtimes)
 
 
 def _fingerprint(settings: conf.Settings) -> str:

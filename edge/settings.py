@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from edge.relay.address import PATTERN
+from shared.bundle import Runtime
 from shared.errors import RefusedError
 
 Rate = Annotated[float, msgspec.Meta(gt=0)]
@@ -152,6 +153,12 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     answer_s: Rate = 5.0
     """Seconds that one batch may take; over it the model is killed."""
+
+    runtimes: list[Runtime] = msgspec.field(default_factory=lambda: [Runtime.ONNXRUNTIME])
+    """What executes models here, the preferred one first; a release's file for an earlier one is taken first."""
+
+    unexecuted: bool = False
+    """Whether files may run here that nobody could run before they were signed. Each proves itself first."""
 
     user: Positive = 65534
     """Uid and gid of a model's process where the agent is root; `nobody` by default."""

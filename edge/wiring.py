@@ -20,6 +20,8 @@ from edge.inference.host import ModelHost
 from edge.inference.isolated import IsolatedSession
 from edge.inference.process import Isolation
 from edge.inference.runtime import Load
+from edge.inference.ways import Ways, find_ways
+from edge.inference.worker import load_here
 from edge.link.outbox import Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
@@ -57,7 +59,7 @@ from shared.trust import TrustClient
 log = logging.getLogger(__name__)
 
 RUNTIMES = (Runtime.ONNXRUNTIME,)
-"""What this agent can execute; other runtimes join here."""
+"""What every agent can execute."""
 
 CHALLENGER_NICE = 10
 """Of a challenger's process: the champion's, which has 0, gets nine times its processor time where both want it."""
@@ -100,9 +102,10 @@ def build(
     uplink = Uplink(bus, outbox, device=identity.device, clock=clock)
     speaker = Speaker(outbox)
     files = RetainedFiles(bus, tenant=identity.tenant, fleet=identity.fleet, clock=clock)
+    ways = ways_of(settings, facts)
     host = ModelHost(
-        _runtime(settings.inference, clock, random),
-        challenge=_runtime(settings.inference, clock, random, nice=CHALLENGER_NICE),
+        _loads(settings.inference, ways, clock, random),
+        challenge=_loads(settings.inference, ways, clock, random, nice=CHALLENGER_NICE),
     )
     store = DatasetStore(settings.data)
 
@@ -120,7 +123,9 @@ def build(
             TrustClient(settings.state / "trust", root=identity.root, source=files, clock=clock),
             fleet=identity.fleet,
             hardware=settings.agent.hardware,
-            runtimes=RUNTIMES,
+            runtimes=ways.runtimes,
+            unexecuted=settings.inference.unexecuted,
+            lacking=ways.lacking,
             again=files.again,
         ),
         journal=Journal(settings.state / "journal.json"),
@@ -128,7 +133,7 @@ def build(
         report=report,
         clock=clock,
         random=random,
-        preflight=Preflight(facts, _policy(settings), models=settings.state / "models", clock=clock),
+        preflight=Preflight(facts, _policy(settings, ways), models=settings.state / "models", clock=clock),
         neighbours=Site(shelf=shelf, relays=_relays(settings, passport, clock)),
     )
     reconciler = Reconciler(updates)
@@ -175,11 +180,11 @@ def _relays(settings: conf.Settings, passport: Passport, clock: Clock) -> Relays
     return Relays(relays, passport=passport, clock=clock) if relays else None
 
 
-def _policy(settings: conf.Settings) -> Policy:
+def _policy(settings: conf.Settings, ways: Ways) -> Policy:
     """When this device's owner lets updates begin."""
     return Policy(
         hardware=frozenset(settings.agent.hardware),
-        runtimes=frozenset(RUNTIMES),
+        runtimes=frozenset(ways.runtimes),
         metered=settings.link.metered,
         over_metered=settings.update.over_metered,
         least_charge=settings.update.least_charge,
@@ -187,13 +192,26 @@ def _policy(settings: conf.Settings) -> Policy:
     )
 
 
-def _runtime(settings: conf.InferenceSettings, clock: Clock, random: Random, *, nice: int = 0) -> Load:
-    """What loads models; `nice` is the priority of their processes."""
-    if settings.isolation == "none":
-        from edge.inference.onnx_runtime import OnnxSession, OnnxSettings
+def ways_of(settings: conf.Settings, facts: Facts) -> Ways:
+    """How models may be executed on this device; what its owner prefers and it has not is said once here."""
+    ways = find_ways(settings.inference.runtimes, hardware=settings.agent.hardware, version=facts.version)
+    for reason in ways.lacking.values():
+        log.warning("%s; models run on %s", reason, ", ".join(ways.runtimes))
+    return ways
 
+
+def _loads(
+    settings: conf.InferenceSettings, ways: Ways, clock: Clock, random: Random, *, nice: int = 0
+) -> dict[Runtime, Load]:
+    """What loads models, by runtime; `nice` is the priority of their processes."""
+    if settings.isolation == "none":
         log.warning("models run in the agent itself, with all its rights")
-        return partial(OnnxSession.from_bytes, settings=OnnxSettings(threads=settings.threads))
+    return {runtime: _load(settings, runtime, clock, random, nice) for runtime in ways.runtimes}
+
+
+def _load(settings: conf.InferenceSettings, runtime: Runtime, clock: Clock, random: Random, nice: int) -> Load:
+    if settings.isolation == "none":
+        return load_here(runtime, threads=settings.threads)
     isolation = Isolation(
         memory_mib=settings.memory_mib,
         threads=settings.threads,
@@ -201,6 +219,7 @@ def _runtime(settings: conf.InferenceSettings, clock: Clock, random: Random, *, 
         answer_s=settings.answer_s,
         nice=nice,
         user=settings.user,
+        runtime=runtime,
     )
     return IsolatedSession.loader(isolation, clock=clock, random=random)
 

@@ -270,6 +270,9 @@ class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
     runtime_version: str = ""
     """Oldest version of the runtime that executes it, e.g. `1.22`; empty for any."""
 
+    label: str = ""
+    """`not-executed` for an engine that carries its own proof; see `shared.bundle.Variant`."""
+
 
 class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Import a model that was trained elsewhere."""

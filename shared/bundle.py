@@ -20,6 +20,9 @@ from shared.ids import Digest, check_digest, check_name, sha256
 CHUNK_SIZE = 256 << 10
 """Bytes. Mosquitto keeps whole messages in memory per subscriber, and a lost chunk is asked for again."""
 
+UNEXECUTED = "not-executed"
+"""Label of a file that was built and never run: for hardware that its builder does not have."""
+
 TAKEN = frozenset({"manifest.json", "slot.json"})
 """File names beside a variant in the repository and in a slot."""
 
@@ -78,6 +81,9 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """OpenSSF Model Signing bundle over this file in this release, JSON (`shared.trust.modelsig`); empty for none."""
 
     needs: Needs = Needs()
+    label: str = ""
+    """`not-executed` for a file that nobody could run before it was signed; it carries its own proof
+    (`shared.engine`). Empty for one that was run and compared."""
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,11 +206,26 @@ def decode_desired(data: bytes) -> FleetDesired:
     return _decode(data, FleetDesired)
 
 
-def choose(release: Release, *, hardware: Iterable[str], runtimes: Iterable[Runtime]) -> Variant | None:
-    """Smallest variant that the device can run, or None. Size is the proxy for cost on one device kind."""
-    facts, able = set(hardware), set(runtimes)
-    fitting = [v for v in release.variants if v.runtime in able and facts & set(v.hardware)]
-    return min(fitting, key=lambda variant: (variant.size, variant.name), default=None)
+def choose(
+    release: Release, *, hardware: Iterable[str], runtimes: Iterable[Runtime], unexecuted: bool = False
+) -> Variant | None:
+    """The variant for a device, or None: of its first runtime that has one, the smallest.
+
+    Size is the proxy for cost on one device kind.
+
+    Args:
+        release: what is offered.
+        hardware: facts of the device.
+        runtimes: what it can execute, the preferred one first.
+        unexecuted: whether its owner admits files that were never run.
+    """
+    facts, ranks = set(hardware), {runtime: rank for rank, runtime in enumerate(runtimes)}
+    fitting = [
+        each
+        for each in release.variants
+        if each.runtime in ranks and facts & set(each.hardware) and (unexecuted or each.label != UNEXECUTED)
+    ]
+    return min(fitting, key=lambda each: (ranks[each.runtime], each.size, each.name), default=None)
 
 
 def digest_of(release: Release) -> Digest:

@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from msgspec import structs
+
 from cloud.devices.broker import AccessList, Grant
 from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
@@ -49,6 +51,9 @@ class DeviceWorld:
         self.patience = PATIENCE
         self.preflight: Preflight | None = None
         self.neighbours: Neighbours | None = None
+        self.hardware = ["cpu"]
+        self.runtimes = [Runtime.ONNXRUNTIME]
+        self.unexecuted = False
         self.files = RetainedFiles(self.bus, tenant=TENANT, fleet=FLEET)
         self.clock = SystemClock()
         self.reconciler = self._reconciler()
@@ -76,7 +81,14 @@ class DeviceWorld:
             device=self.device,
             models=self.models,
             bus=self.bus,
-            trust=Trust(client, fleet=FLEET, hardware=["cpu"], runtimes=[Runtime.ONNXRUNTIME], again=self.files.again),
+            trust=Trust(
+                client,
+                fleet=FLEET,
+                hardware=self.hardware,
+                runtimes=self.runtimes,
+                unexecuted=self.unexecuted,
+                again=self.files.again,
+            ),
             journal=Journal(self.directory / "journal.json"),
             serving=self.serving,
             report=self._say,
@@ -114,8 +126,12 @@ class UpdateWorld:
 
     def release(self, counter: int, data: bytes, *, model: str = "activity", hardware: str = "cpu") -> Release:
         """Sign a release of one variant."""
+        return self.offer(counter, [self.variant(data, hardware=hardware)], model=model)
+
+    def variant(self, data: bytes, *, name: str = "cpu.onnx", hardware: str = "cpu", **changes: Any) -> Variant:
+        """Keep `data` for distribution and describe it."""
         variant = Variant(
-            name="cpu.onnx",
+            name=name,
             runtime=Runtime.ONNXRUNTIME,
             precision="fp32",
             hardware=[hardware],
@@ -123,9 +139,13 @@ class UpdateWorld:
             size=len(data),
             chunks=split(data),
         )
+        return structs.replace(variant, **changes)
+
+    def offer(self, counter: int, variants: list[Variant], *, model: str = "activity") -> Release:
+        """Sign a release."""
         schema = Schema(kind="classification", labels=["a", "b"], input_shape=[6, 100])
         release = Release(
-            id=f"{model}-{counter}", model=model, counter=counter, schema=schema, variants=[variant], created=1.0
+            id=f"{model}-{counter}", model=model, counter=counter, schema=schema, variants=variants, created=1.0
         )
         release = sign_models(release, self.keys.signer(MODEL_SIGNING))
         self.repository.publish_release(release)

@@ -14,7 +14,8 @@ from cloud.loop.orders import order_release
 from cloud.store.blobs import FileBlobs
 from cloud.store.releases import ReleaseRow, Releases
 from shared.api import ImportedFile, ReleaseRequest
-from shared.bundle import Chunk, Needs, Release, Runtime, Variant, decode_release, encode
+from shared.bundle import UNEXECUTED, Chunk, Needs, Release, Runtime, Variant, decode_release, encode
+from shared.engine import read_engine
 from shared.errors import RefusedError, TrustError
 from shared.ids import Digest, check_digest, check_name, release_id
 from shared.modelformat import Format, check_file
@@ -73,7 +74,7 @@ def _check(blobs: FileBlobs, digest: Digest, file: ImportedFile) -> list[Chunk]:
             f"{file.name} is no model that may be released: {error}",
             hint="Export the model as ONNX with its weights in the one file.",
         ) from error
-    if kind is not Format.ONNX and file.runtime is Runtime.ONNXRUNTIME:
+    if kind is not Format.ONNX and file.runtime in (Runtime.ONNXRUNTIME, Runtime.OPENVINO):
         raise RefusedError(
             f"{file.name} holds weights alone, and {file.runtime} runs graphs", hint="Export the model as ONNX."
         )
@@ -94,6 +95,26 @@ def _needs(file: ImportedFile) -> Needs:
     return Needs(memory_mib=file.memory_mib, runtime_version=file.runtime_version)
 
 
+def _label(blobs: FileBlobs, digest: Digest, file: ImportedFile) -> str:
+    """What nobody has run says so, and carries the proof that the first device runs."""
+    engine = file.runtime in (Runtime.TENSORRT, Runtime.TENSORRT_RTX)
+    if file.label not in ("", UNEXECUTED):
+        raise RefusedError(f"{file.label[:40]!r} is no label", hint=f"Say {UNEXECUTED}, or leave it out.")
+    if not engine and not file.label:
+        return ""
+    try:
+        notes = read_engine(blobs.path(digest).read_bytes()).notes
+    except TrustError as error:
+        raise RefusedError(
+            f"{file.name} is no engine with its proof: {error}", hint="Make it with `hinterland-coordinator engines`."
+        ) from error
+    if (notes.runtime, f"sm{notes.sm}") != (file.runtime, *file.hardware):
+        raise RefusedError(
+            f"{file.name} was built for {notes.runtime} on sm{notes.sm}", hint="Give runtime and hardware as built."
+        )
+    return file.label
+
+
 def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
     digest = check_digest(file.digest)
     if not blobs.has(digest):
@@ -109,6 +130,7 @@ def _variant(blobs: FileBlobs, file: ImportedFile) -> Variant:
         digest=digest,
         size=blobs.size(digest),
         chunks=chunks,
+        label=_label(blobs, digest, file),
     )
     # what asks for nothing says nothing: agents that know no needs then read the manifest to the letter
     return variant if needs == Needs() else replace(variant, needs=needs)

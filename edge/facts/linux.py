@@ -12,7 +12,7 @@ from shared.bundle import Runtime
 DISTRIBUTIONS: dict[Runtime, tuple[str, ...]] = {
     Runtime.ONNXRUNTIME: ("onnxruntime", "onnxruntime-gpu"),
     Runtime.TENSORRT: ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
-    Runtime.TENSORRT_RTX: ("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
+    Runtime.TENSORRT_RTX: ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
     Runtime.OPENVINO: ("openvino",),
 }
 """Under which names a runtime may be installed."""

@@ -46,6 +46,13 @@ class Bounds:
     agent: int
     """Process id of the agent; the process dies with it."""
 
+    jit: bool = False
+    """Whether the runtime writes machine code: memory may then be executed, and nothing else is given."""
+
+    gpu: bool = False
+    """Whether it talks to a GPU's driver, which takes files, calls and address space without bounds: those three
+    stay open then, and `lacking` says so."""
+
 
 def confine(bounds: Bounds) -> tuple[str, ...]:
     """Give the rights up, for good; return which of `WANTED` hold.
@@ -61,11 +68,11 @@ def confine(bounds: Bounds) -> tuple[str, ...]:
         held.append(PRIVILEGES)
     os.umask(0o077)
     os.chdir("/")
-    _limit(bounds.threads)
+    _limit(2 if bounds.gpu or bounds.jit else bounds.threads)  # these start threads of their own
     held.append(LIMITS)
-    if _limit_memory(bounds.memory_mib << 20):
+    if not bounds.gpu and _limit_memory(bounds.memory_mib << 20):
         held.append(MEMORY)
-    if allow_nothing() and _alone():  # Landlock binds the calling thread and those it starts
+    if not bounds.gpu and allow_nothing() and _alone():  # Landlock binds the calling thread and those it starts
         held.append(FILES)
     if _leave_root(bounds.user):
         held.append(USER)
@@ -73,7 +80,7 @@ def confine(bounds: Bounds) -> tuple[str, ...]:
     # after the change of user, which clears it; and the agent may have died meanwhile
     if libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0) == 0 and os.getppid() == bounds.agent:
         held.append(ORPHAN)
-    if refuse_calls():
+    if not bounds.gpu and refuse_calls(jit=bounds.jit):
         held.append(CALLS)
     return tuple(held)
 

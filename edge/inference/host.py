@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from edge.inference.challenger import Challenger
 from edge.inference.health import failing
-from edge.inference.runtime import Load, Session
+from edge.inference.runtime import Loads, Session, way
 from edge.inference.served import Served
 from edge.inference.warmup import warm_up
 from shared.bundle import Challenge, Release, Variant
@@ -59,7 +59,7 @@ class _Shadow(NamedTuple):
 class ModelHost:
     """Holds one serving session per model line. All methods belong to one event loop."""
 
-    def __init__(self, load: Load, *, challenge: Load | None = None) -> None:
+    def __init__(self, load: Loads, *, challenge: Loads | None = None) -> None:
         """Take what loads models; `challenge` loads those that run in the shadow, with less priority for example."""
         self._load = load
         self._load_challenger = challenge or load
@@ -184,7 +184,7 @@ def _discard(task: asyncio.Task[Session]) -> None:
         task.result().close()
 
 
-def load_proven(path: Path, *, release: Release, variant: Variant, load: Load) -> Session:
+def load_proven(path: Path, *, release: Release, variant: Variant, load: Loads) -> Session:
     """A session that has proven itself on `release.schema`.
 
     (1) the very bytes that are loaded are the variant's: parsers see only proven ones; (2) `load` checks and
@@ -194,7 +194,7 @@ def load_proven(path: Path, *, release: Release, variant: Variant, load: Load) -
         TrustError: (1) failed, or `load` found a model that must not be parsed.
         FaultError: the file cannot be read, or (2) or (3) failed.
     """
-    session = load(read_proven(path, variant))  # (1), (2)
+    session = way(load, variant.runtime)(read_proven(path, variant))  # (1), (2)
     try:
         warm_up(session, release.schema)  # (3)
     except BaseException:

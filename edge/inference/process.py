@@ -21,6 +21,7 @@ from edge.inference.channel import MAX_MESSAGE, SIDE, Arena, Kind, make_arena, r
 from edge.inference.runtime import Array
 from edge.inference.worker import Order
 from shared import TELEMETRY_OFF
+from shared.bundle import Runtime
 from shared.errors import FaultError, TrustError
 
 ENTRY = "import sys; sys.path[:] = sys.argv.pop(1).split(':'); from edge.inference.worker import main; main()"
@@ -55,6 +56,9 @@ class Isolation:
 
     user: int = 65534
     """Uid and gid of the process when the agent is root; `nobody` by default."""
+
+    runtime: Runtime = Runtime.ONNXRUNTIME
+    """What executes the model there."""
 
     entry: Sequence[str] = ("-c", ENTRY, os.pathsep)
     """Arguments of the interpreter; tests drive hostile processes with it."""
@@ -200,6 +204,7 @@ def _spawn(isolation: Isolation, end: int, model: int, arena: int) -> subprocess
         memory_mib=isolation.memory_mib,
         threads=isolation.threads,
         user=isolation.user,
+        runtime=isolation.runtime,
     )
     child = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
         [sys.executable, "-I", "-S", *_arguments(isolation.entry), json.dumps(asdict(order))],

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.bundle import Runtime
+from shared.errors import FaultError
 
 Array = NDArray[Any]
 
@@ -55,3 +58,19 @@ class Mortal(Protocol):
 Load = Callable[[bytes], Session]
 """Builds a session from a model file's bytes; raises `TrustError` for a model that must not be parsed, and
 `FaultError` for one that this machine cannot run."""
+
+Loads = Load | Mapping[Runtime, Load]
+"""One way for all files, or one for each runtime that this device has."""
+
+
+def way(loads: Loads, runtime: Runtime) -> Load:
+    """What loads files for `runtime`.
+
+    Raises:
+        FaultError: this device has no such runtime; another one is never taken in its place.
+    """
+    if not isinstance(loads, Mapping):
+        return loads
+    if runtime not in loads:
+        raise FaultError(f"the file is for {runtime}, and this device has {', '.join(loads) or 'nothing'}")
+    return loads[runtime]

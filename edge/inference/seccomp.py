@@ -84,8 +84,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def build(machine: str, pid: int) -> bytes | None:
-    """The filter for a process; None where this architecture's numbers are not known here."""
+def build(machine: str, pid: int, *, jit: bool = False) -> bytes | None:
+    """The filter for a process; None where this architecture's numbers are not known here.
+
+    With `jit` its memory may be executed, too.
+    """
     table = _TABLES.get(machine)
     if table is None:
         return None
@@ -93,8 +96,9 @@ def build(machine: str, pid: int) -> bytes | None:
     parts = [_one(_LOAD, _ARCH), _one(_EQUAL, table.audit, 1, 0), refuse, _one(_LOAD, _NUMBER)]
     parts += [_one(_EQUAL, number, 0, 1) + _one(_RETURN, _ALLOW) for number in table.plain]
     # memory: none that is shared, which no limit counts, and none that can be executed
-    parts += _guarded(table.mmap, _unless(3, _MAP_SHARED) + _unless(2, _PROT_EXEC) + _one(_RETURN, _ALLOW))
-    parts += _guarded(table.mprotect, _unless(2, _PROT_EXEC) + _one(_RETURN, _ALLOW))
+    data = b"" if jit else _unless(2, _PROT_EXEC)
+    parts += _guarded(table.mmap, _unless(3, _MAP_SHARED) + data + _one(_RETURN, _ALLOW))
+    parts += _guarded(table.mprotect, data + _one(_RETURN, _ALLOW))
     # threads, never processes; clone3 hides its flags behind a pointer, and libc falls back to clone
     parts += _guarded(table.clone, _only(0, _BITS, _CLONE_THREAD))
     parts += _guarded(table.clone3, _one(_RETURN, _ERRNO | _ENOSYS))
@@ -102,10 +106,10 @@ def build(machine: str, pid: int) -> bytes | None:
     return b"".join([*parts, refuse])
 
 
-def refuse_calls() -> bool:
+def refuse_calls(*, jit: bool = False) -> bool:
     """Put the filter on every thread of this process, for good; False where the kernel or this table does not."""
     machine = platform.machine()
-    program = build(machine, os.getpid())
+    program = build(machine, os.getpid(), jit=jit)
     if program is None:
         return False
     libc = ctypes.CDLL(None, use_errno=True)

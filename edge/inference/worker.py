@@ -18,7 +18,12 @@ import numpy as np
 from edge.inference.channel import MAX_MESSAGE, SIDE, Arena, Kind, told
 from edge.inference.confine import Bounds, confine
 from edge.inference.runtime import Load, Session
+from edge.inference.ways import GPU
+from shared.bundle import Runtime
 from shared.errors import FaultError, TrustError
+
+JIT = frozenset({Runtime.OPENVINO})
+"""What writes its kernels as machine code when a model comes, and so needs memory that can be executed."""
 
 _SIGNS = ("bad_alloc", "allocate memory", "bad allocation")
 """How ONNX Runtime words it that `malloc` gave nothing."""
@@ -41,6 +46,7 @@ class Order:
     memory_mib: int
     threads: int
     user: int
+    runtime: str = Runtime.ONNXRUNTIME
 
 
 Prepare = Callable[[Order], Load]
@@ -54,7 +60,16 @@ def run(prepare: Prepare) -> None:
     arena = Arena(order.arena)
     os.close(order.arena)
     load = prepare(order)
-    held = confine(Bounds(memory_mib=order.memory_mib, threads=order.threads, user=order.user, agent=order.agent))
+    held = confine(
+        Bounds(
+            memory_mib=order.memory_mib,
+            threads=order.threads,
+            user=order.user,
+            agent=order.agent,
+            jit=order.runtime in JIT,
+            gpu=order.runtime in GPU,
+        )
+    )
     _say(agent, Kind.CONFINED, "\n".join(held).encode())
     session = _load(agent, load, order.model)
     if session is not None:
@@ -119,6 +134,37 @@ def onnx(order: Order) -> Load:
     return lambda data: OnnxSession.from_bytes(data, settings)
 
 
+def openvino(order: Order) -> Load:
+    """OpenVINO, having run once, as ONNX Runtime has."""
+    from edge.inference.openvino_runtime import OpenVinoSession, OpenVinoSettings, open_parts
+
+    settings, opened = OpenVinoSettings(threads=order.threads), open_parts()
+    OpenVinoSession.from_bytes(_IDENTITY, settings, opened=opened).run(np.zeros((1, 1), np.float32))
+    return lambda data: OpenVinoSession.from_bytes(data, settings, opened=opened)
+
+
+def engines(order: Order) -> Load:
+    """TensorRT or TensorRT-RTX; the GPU is asked who it is when an engine comes."""
+    from functools import partial
+
+    from edge.inference.tensorrt_runtime import load
+
+    return partial(load, runtime=Runtime(order.runtime))
+
+
+def load_here(runtime: Runtime, *, threads: int) -> Load:
+    """What loads models in this very process, without giving any right up."""
+    return prepare(
+        Order(socket=-1, model=-1, arena=-1, agent=0, memory_mib=0, threads=threads, user=0, runtime=runtime)
+    )
+
+
+def prepare(order: Order) -> Load:
+    """The runtime that the order names."""
+    ways: dict[str, Prepare] = {Runtime.ONNXRUNTIME: onnx, Runtime.OPENVINO: openvino}
+    return ways.get(order.runtime, engines)(order)
+
+
 def main() -> None:
     """Entry of the process."""
-    run(onnx)
+    run(prepare)

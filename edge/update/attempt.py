@@ -108,7 +108,7 @@ class Attempt:
             variant = self._admit()
             if self._parts.preflight is not None:
                 await self._parts.preflight.check(variant)
-            await self._go(Event.ADMITTED, variant=variant.name)
+            await self._go(Event.ADMITTED, variant=variant.name, reason=self._parts.trust.fallback(variant))
             slot, fact = await self._bring(variant)
             if self._challenge is not None:
                 await self._shadow(fact, self._challenge)

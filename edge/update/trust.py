@@ -42,14 +42,21 @@ class Trust:
         fleet: FleetId,
         hardware: Collection[str],
         runtimes: Collection[Runtime],
+        unexecuted: bool = False,
+        lacking: Mapping[Runtime, str] | None = None,
         again: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
-        """Ask `client`; where a file fails its proof, `again` brings another copy, or says that there is none now."""
+        """Ask `client`; where a file fails its proof, `again` brings another copy, or says that there is none now.
+
+        `lacking` says why this device has not a runtime that its owner prefers.
+        """
         self._client = client
         self._again = again
         self._fleet = fleet
         self._hardware = hardware
         self._runtimes = runtimes
+        self._unexecuted = unexecuted
+        self._lacking = dict(lacking or {})
         self._lock = asyncio.Lock()
 
     async def desired(self, device: str) -> Desired:
@@ -72,7 +79,17 @@ class Trust:
 
     def admit(self, release: Release) -> Variant:
         """The variant for this device."""
-        return self._client.admit(release, hardware=self._hardware, runtimes=self._runtimes)
+        return self._client.admit(
+            release, hardware=self._hardware, runtimes=self._runtimes, unexecuted=self._unexecuted
+        )
+
+    def fallback(self, variant: Variant) -> str:
+        """What is said of a variant that is not for the runtime that this device's owner prefers; empty if it is."""
+        preferred = next(iter(self._runtimes), variant.runtime)
+        reasons = list(self._lacking.values())
+        if variant.runtime is not preferred:
+            reasons.append(f"there is no file for {preferred} that this device may have")
+        return f"falls back to {variant.name} on {variant.runtime}: {'; '.join(reasons)}" if reasons else ""
 
     async def remember(self, release: Release) -> None:
         """Raise the high-water mark of a model line."""

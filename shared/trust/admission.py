@@ -67,6 +67,7 @@ def admit(
     hardware: Collection[str],
     runtimes: Collection[Runtime],
     model_keys: Mapping[str, str],
+    unexecuted: bool = False,
 ) -> Variant:
     """Choose the variant to download, or refuse. The caller owes the proof of the manifest's origin.
 
@@ -74,8 +75,9 @@ def admit(
         release: proven manifest.
         marks: what this device has accepted so far.
         hardware: facts of this device.
-        runtimes: what it can execute.
+        runtimes: what it can execute, the preferred one first.
         model_keys: key id → PEM, from the trusted root; none in repositories from before model signatures.
+        unexecuted: whether its owner admits files that nobody could run before they were signed.
 
     Raises:
         TrustError: the release is older than one that ran here, none of its variants is for this device, or no
@@ -84,8 +86,14 @@ def admit(
     # (1) counter before hardware: a replayed release is called one, whatever it was made for
     marks.check_release(release)
     # (2) a fact of the device for both hardware and runtime
-    variant = choose(release, hardware=hardware, runtimes=runtimes)
+    variant = choose(release, hardware=hardware, runtimes=runtimes, unexecuted=unexecuted)
     if variant is None:
+        unrun = choose(release, hardware=hardware, runtimes=runtimes, unexecuted=True)
+        if unrun is not None:
+            raise TrustError(
+                f"{unrun.name} is the only file of {release.id} for this device, and was never executed",
+                hint="Set inference.unexecuted where this device may be the first to run it.",
+            )
         made_for = sorted({f"{v.runtime} on {h}" for v in release.variants for h in v.hardware})
         raise TrustError(
             f"no variant of {release.id} is for this device ({', '.join(sorted(hardware))}): "

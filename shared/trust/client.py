@@ -96,19 +96,27 @@ class TrustClient:
         admission.check_variants(document, role.targets)
         return document
 
-    def admit(self, release: Release, *, hardware: Collection[str], runtimes: Collection[Runtime]) -> Variant:
+    def admit(
+        self, release: Release, *, hardware: Collection[str], runtimes: Collection[Runtime], unexecuted: bool = False
+    ) -> Variant:
         """Choose the variant this device should download, or refuse; `release` comes from `self.release`.
 
         Args:
             release: proven manifest.
             hardware: facts of this device, e.g. `cpu`, `sm87`.
-            runtimes: what this device can execute.
+            runtimes: what this device can execute, the preferred one first.
+            unexecuted: whether its owner admits files that nobody could run before they were signed.
 
         Raises:
             TrustError: an older release than one that ran here, or nothing for this device.
         """
         return admission.admit(
-            release, marks=self.marks, hardware=hardware, runtimes=runtimes, model_keys=self.model_keys()
+            release,
+            marks=self.marks,
+            hardware=hardware,
+            runtimes=runtimes,
+            model_keys=self.model_keys(),
+            unexecuted=unexecuted,
         )
 
     def model_keys(self) -> dict[str, str]:

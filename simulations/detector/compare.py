@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.pipelines.detect import DetectSettings, find_objects
+from shared.objects import DetectSettings, find_objects, matched
 from simulations.detector.int8 import session_of
-
-OVERLAP = 0.5
-"""Intersection over union from which two boxes of one class are the same object, as in PASCAL VOC."""
 
 MARGIN = 0.1
 """By how much the other detector's threshold is lower: an object at 0.51 here and 0.49 there is no miss."""
@@ -64,26 +61,3 @@ def compare(reference: bytes, other: bytes, frames: Sequence[NDArray[np.float32]
         counts += [len(truth[0]), matched(truth, found), matched(truth, nearly), len(found[0]), matched(found, truth)]
     objects, hit, close, claimed, confirmed = counts.tolist()
     return Agreement(frames=len(frames), objects=objects, found=hit, nearly=close, claimed=claimed, confirmed=confirmed)
-
-
-Objects = tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]
-"""Classes, scores and boxes, as `find_objects` returns them."""
-
-
-def matched(objects: Objects, others: Objects) -> int:
-    """How many of `objects` have one of their class among `others` that overlaps them."""
-    if not len(objects[0]) or not len(others[0]):
-        return 0
-    same = (overlaps(objects[2], others[2]) >= OVERLAP) & (objects[0][:, np.newaxis] == others[0])
-    return int(same.any(axis=1).sum())
-
-
-def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union [n, m] of boxes [n, 4] and [m, 4]."""
-    low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
-    high = np.minimum(boxes[:, np.newaxis, 2:], others[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [np.clip(part[:, 2:] - part[:, :2], 0, None).prod(axis=1) for part in (boxes, others)]
-    union = areas[0][:, np.newaxis] + areas[1] - shared
-    result: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return result

@@ -1,4 +1,4 @@
-"""One suite for every runtime: ONNX Runtime here and in a process of its own, and the twin of a function."""
+"""One suite for every runtime that runs here: ONNX Runtime and OpenVINO, here and in processes, and their twin."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +10,10 @@ import pytest
 from edge.inference.isolated import IsolatedSession
 from edge.inference.memory_runtime import MemorySession
 from edge.inference.onnx_runtime import OnnxSession
+from edge.inference.openvino_runtime import OpenVinoSession
 from edge.inference.process import Isolation
 from edge.inference.runtime import Session
+from shared.bundle import Runtime
 from shared.clock import SystemClock
 from shared.errors import FaultError
 from tests.models import SHAPE, classifier
@@ -25,6 +27,15 @@ def _isolated() -> Session:
     return IsolatedSession(classifier(2.0), Isolation(), clock=SystemClock(), random=Random(1))
 
 
+def _openvino() -> Session:
+    return OpenVinoSession.from_bytes(classifier(2.0))
+
+
+def _openvino_isolated() -> Session:
+    isolation = Isolation(runtime=Runtime.OPENVINO)
+    return IsolatedSession(classifier(2.0), isolation, clock=SystemClock(), random=Random(1))
+
+
 def _memory() -> Session:
     def logits(batch: np.ndarray) -> list[np.ndarray]:
         total = 2 * batch.mean(axis=2).sum(axis=1)
@@ -33,7 +44,10 @@ def _memory() -> Session:
     return MemorySession(logits, input_shape=SHAPE)
 
 
-@pytest.fixture(params=[_onnx, _isolated, _memory], ids=["onnxruntime", "process", "memory"])
+@pytest.fixture(
+    params=[_onnx, _isolated, _openvino, _openvino_isolated, _memory],
+    ids=["onnxruntime", "onnxruntime-process", "openvino", "openvino-process", "memory"],
+)
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     make: Callable[[], Session] = request.param
     session = make()

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.pipelines.detect import DetectSettings, find_objects, intersection_over_union
+from shared.objects import DetectSettings, find_objects, intersection_over_union
 
 CASES = st.tuples(st.integers(0, 10_000), st.integers(1, 60), st.floats(0.05, 0.9), st.floats(0.1, 0.9))
 

@@ -50,7 +50,7 @@ SHADOW = messages.ShadowReport(
 VARIANT = Variant(
     name="cpu-int8.onnx", runtime=Runtime.ONNXRUNTIME, precision="int8", hardware=["cpu"],
     digest=sha256(WEIGHTS), size=len(WEIGHTS), chunks=bundle.split(WEIGHTS, 512), signature='{"mediaType":"…"}',
-    needs=bundle.Needs(memory_mib=256, runtime_version="1.22"),
+    needs=bundle.Needs(memory_mib=256, runtime_version="1.22"), label=bundle.UNEXECUTED,
 )  # fmt: skip
 TALLY = federation.FileTally(examples=10, correct=8, agreed=9, found=[5, 3], present=[6, 4])
 PEM = "-----BEGIN EXAMPLE-----\nAA==\n-----END EXAMPLE-----\n"

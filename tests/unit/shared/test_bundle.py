@@ -110,3 +110,16 @@ def test_the_smallest_variant_that_fits_is_chosen() -> None:
     assert bundle.choose(offered, hardware=["cpu", "sm87"], runtimes=[Runtime.ONNXRUNTIME]) == jetson
     assert bundle.choose(offered, hardware=["tpu"], runtimes=[Runtime.ONNXRUNTIME]) is None
     assert bundle.choose(offered, hardware=["cpu"], runtimes=[Runtime.TENSORRT]) is None
+
+
+def test_the_preferred_runtime_comes_before_the_smaller_file() -> None:
+    onnx = variant("a.onnx", size=10)
+    engine = msgspec.structs.replace(
+        variant("b.engine", hardware=("sm86",)), runtime=Runtime.TENSORRT_RTX, label=bundle.UNEXECUTED
+    )
+    offered, able = release(onnx, engine), [Runtime.TENSORRT_RTX, Runtime.ONNXRUNTIME]
+    here = ["cpu", "sm86"]
+    # nobody ran the engine, and the owner did not say that this device may be the first
+    assert bundle.choose(offered, hardware=here, runtimes=able) == onnx
+    assert bundle.choose(offered, hardware=here, runtimes=able, unexecuted=True) == engine
+    assert bundle.choose(offered, hardware=["cpu", "sm89"], runtimes=able, unexecuted=True) == onnx

@@ -4,6 +4,7 @@ import io
 import zipfile
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from cloud.loop.imports import MAX_MEMORY_MIB, VERSION, describe
 from cloud.store.blobs import FileBlobs
 from edge.update.obstacles import at_least
 from shared.api import ImportedFile, ReleaseRequest
-from shared.bundle import Needs, Runtime, Schema
+from shared.bundle import UNEXECUTED, Needs, Runtime, Schema
+from shared.engine import Notes, pack_engine
 from shared.errors import RefusedError
 from tests.models import classifier
 
@@ -51,9 +53,38 @@ def test_a_file_that_is_no_model_is_refused_before_anybody_signs_it(bring, data)
 
 
 def test_weights_alone_are_for_no_runtime_that_runs_graphs(bring):
-    assert len(bring(WEIGHTS, Runtime.OPENVINO)) == 1
-    with pytest.raises(RefusedError, match="weights alone"):
-        bring(WEIGHTS)
+    for runtime in (Runtime.ONNXRUNTIME, Runtime.OPENVINO):
+        with pytest.raises(RefusedError, match="weights alone"):
+            bring(WEIGHTS, runtime)
+
+
+def engine(sm=86):
+    notes = Notes(runtime=Runtime.TENSORRT_RTX, precision="fp16", sm=sm, version="1.7", source="0" * 64)
+    probe = np.zeros((2, 2), np.float32)
+    return pack_engine(b"vtrt", notes, inputs=probe, answers=[probe])
+
+
+def test_an_engine_brings_its_proof_and_its_label(bring):
+    (variant,) = bring(engine(), Runtime.TENSORRT_RTX, hardware=["sm86"], label=UNEXECUTED)
+    assert variant.label == UNEXECUTED
+    (compared,) = bring(engine(), Runtime.TENSORRT_RTX, hardware=["sm86"])
+    assert compared.label == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "runtime", "said", "why"),
+    [
+        (WEIGHTS, Runtime.TENSORRT_RTX, {"hardware": ["sm86"]}, "no engine with its proof"),
+        (engine(89), Runtime.TENSORRT_RTX, {"hardware": ["sm86"]}, "was built for tensorrt-rtx on sm89"),
+        (engine(), Runtime.TENSORRT, {"hardware": ["sm86"]}, "was built for tensorrt-rtx on sm86"),
+        (engine(), Runtime.TENSORRT_RTX, {"hardware": ["cpu", "sm86"]}, "was built for"),
+        (classifier(), Runtime.ONNXRUNTIME, {"label": UNEXECUTED}, "no engine with its proof"),
+        (engine(), Runtime.TENSORRT_RTX, {"hardware": ["sm86"], "label": "fine"}, "is no label"),
+    ],
+)
+def test_an_engine_that_says_otherwise_than_its_proof_is_refused(bring, data, runtime, said, why):
+    with pytest.raises(RefusedError, match=why):
+        bring(data, runtime, **said)
 
 
 def test_what_a_file_needs_is_in_its_variant(bring):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from edge.pipelines.detect import Detector, DetectSettings, intersection_over_union
+from edge.pipelines.detect import Detector
 from shared.bundle import Schema
+from shared.objects import DetectSettings, intersection_over_union
 
 SCHEMA = Schema(kind="detection", labels=["person", "car"], input_shape=[3, 8, 8])
 
