@@ -97,7 +97,7 @@ def test_a_version_is_told_without_importing_the_runtime(machine):
     said = machine.facts.version(Runtime.ONNXRUNTIME)
     assert said is not None and said[0].isdigit()
     assert "onnxruntime" not in set(sys.modules) - before
-    assert machine.facts.version(Runtime.OPENVINO) is None
+    assert machine.facts.version(Runtime.TENSORRT) is None
 
 
 def test_this_machine_answers(tmp_path):
