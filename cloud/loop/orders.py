@@ -15,6 +15,7 @@ from cloud.rollout.desired import desired
 from cloud.rollout.document import check, document_of
 from cloud.rollout.operate import retarget
 from cloud.rollout.plan import plan
+from cloud.rollout.provers import Ability, with_provers
 from cloud.rollout.spec import Spec
 from cloud.rollout.state import TERMINAL, Rollout, supersede
 from cloud.rollout.target import matching
@@ -24,7 +25,7 @@ from cloud.store.lines import LineRow, Lines
 from cloud.store.releases import ReleaseRow, Releases
 from cloud.store.rollouts import Rollouts
 from shared.api import RolloutRequest
-from shared.bundle import Release
+from shared.bundle import UNEXECUTED, Release
 from shared.errors import ContractError, RefusedError
 from shared.ids import fleet_id
 
@@ -97,6 +98,7 @@ def order(connection: Connection, spec: Spec, *, at: float, by: str) -> Rollout:
     spec = _with_approvals(spec, _line(connection, release.model))
     history = store.all(fleet=spec.fleet)
     names = matching(spec.target, Devices(connection).labels(fleet=spec.fleet))
+    spec = _proving(connection, spec, release, names)
     under_way = [older for older in history if older.model == release.model and older.state not in TERMINAL]
     for older in under_way:
         if older.release == release.id:
@@ -175,6 +177,20 @@ def _with_approvals(spec: Spec, line: ModelLine | None) -> Spec:
     """What the model line asks for is the least: who orders a rollout cannot spare himself the others' eyes."""
     least = line.approvals if line is not None else 0
     return spec if spec.approvals >= least else msgspec.structs.replace(spec, approvals=least)
+
+
+def _proving(connection: Connection, spec: Spec, release: ReleaseRow, names: Sequence[str]) -> Spec:
+    """With those among the canaries who are the first to run what nobody has run."""
+    document = release.document()
+    if all(variant.label != UNEXECUTED for variant in document.variants):
+        return spec  # nothing is asked of thousands of devices then
+    wanted = set(names)
+    able = {
+        each.id: Ability(hardware=each.hardware, runtimes=each.runtimes)
+        for each in Devices(connection).enrolled(fleet=spec.fleet)
+        if each.id in wanted
+    }
+    return with_provers(spec, document, able)
 
 
 def _line(connection: Connection, model: str) -> ModelLine | None:
