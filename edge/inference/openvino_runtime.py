@@ -6,7 +6,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from edge.inference.runtime import Array
 from shared.errors import FaultError, TrustError
 from shared.modelformat import Format, check_file
 
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it reports to Google; OpenVINO does without
-import openvino as ov  # noqa: E402
-from openvino.frontend import FrontEnd, FrontEndManager  # noqa: E402
+if TYPE_CHECKING:
+    import openvino as ov
+    from openvino.frontend import FrontEnd
 
 DEVICE = "CPU"
 
@@ -42,7 +42,7 @@ class OpenVinoSession:
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         inputs = compiled.inputs
-        if len(inputs) != 1 or inputs[0].get_element_type() != ov.Type.f32:
+        if len(inputs) != 1 or inputs[0].get_element_type().get_type_name() != "f32":
             raise FaultError(f"the model takes {[str(each) for each in inputs]}, not one float input")
         self._shape = inputs[0].get_partial_shape()
         self._request: Any = compiled.create_infer_request()
@@ -73,8 +73,8 @@ class OpenVinoSession:
             "INFERENCE_PRECISION_HINT": "f32",  # processors with bfloat16 would use it unasked, and answer differently
             "ENABLE_CPU_PINNING": False,  # an agent has neighbours
         }
+        core, reader = opened or open_parts()
         try:
-            core, reader = opened or open_parts()
             compiled = core.compile_model(reader.convert(reader.load(BytesIO(data))), DEVICE, config)
             devices = compiled.get_property("EXECUTION_DEVICES")
         except RuntimeError as error:
@@ -92,7 +92,7 @@ class OpenVinoSession:
             request = self._request
             if request is None:
                 raise FaultError("the session is closed")
-            if batch.dtype != np.float32 or not self._shape.compatible(ov.PartialShape(list(batch.shape))):
+            if batch.dtype != np.float32 or not _fits(self._shape, batch.shape):
                 raise FaultError(f"a batch {batch.dtype}{list(batch.shape)} does not fit inputs {self._shape}")
             try:
                 answer = request.infer([batch], share_inputs=True)
@@ -106,8 +106,24 @@ class OpenVinoSession:
 
 
 def open_parts() -> Opened:
-    """Find and open what OpenVINO keeps in files of its own."""
+    """Find and open what OpenVINO keeps in files of its own.
+
+    Raises:
+        FaultError: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it reports to Google, unasked
+    try:
+        import openvino as ov
+        from openvino.frontend import FrontEndManager
+    except ImportError as error:
+        raise FaultError("OpenVINO is not installed", hint="pip install 'hinterland[openvino]'") from error
     return Opened(ov.Core(), FrontEndManager().load_by_framework("onnx"))
+
+
+def _fits(shape: Any, batch: tuple[int, ...]) -> bool:
+    """Whether a batch's shape is one of those that a model leaves open."""
+    open_ = [None if axis.is_dynamic else axis.get_length() for axis in shape]
+    return len(open_) == len(batch) and all(axis in (None, size) for axis, size in zip(open_, batch, strict=True))
 
 
 def _line(error: Exception) -> str:

@@ -6,6 +6,7 @@ import base64
 import json
 from pathlib import Path
 
+import numpy as np
 from securesystemslib.signer import CryptoSigner
 
 from tests.fuzz.runner import Target, text
@@ -79,6 +80,8 @@ def _identities(place: Path) -> list[Target]:
 
 def _models() -> list[Target]:
     from cloud.release.modelsig import public_pem, sign_models
+    from shared.bundle import Runtime
+    from shared.engine import Notes, pack_engine, read_engine
     from shared.modelfile import check_model
     from shared.safetensors import check_safetensors
     from shared.trust.modelsig import verify_bundle
@@ -90,6 +93,9 @@ def _models() -> list[Target]:
         "b": {"dtype": "F16", "shape": [2], "data_offsets": [24, 28]},
     }).encode()  # fmt: skip
     tensors = len(header).to_bytes(8, "little") + header + bytes(28)
+    notes = Notes(runtime=Runtime.TENSORRT_RTX, precision="fp16", sm=86, version="1.7", source="0" * 64)
+    probe = np.ones((2, 3), np.float32)
+    engine = pack_engine(b"vtrt engine", notes, inputs=probe, answers=[probe, probe])
     signer = CryptoSigner.generate_ecdsa()
     signature = sign_models(make_release(1), signer).variants[0].signature
     keys = {signer.public_key.keyid: public_pem(signer.public_key)}
@@ -97,6 +103,7 @@ def _models() -> list[Target]:
     return [
         Target(name="onnx", parse=check_model, seeds=[classifier(), detector()], share=1.5),
         Target(name="safetensors", parse=check_safetensors, seeds=[tensors]),
+        Target(name="engine", parse=read_engine, seeds=[engine]),
         Target(name="model-signature", parse=text(lambda said: verify_bundle(said, keys=keys)),
                seeds=[signature.encode()], share=0.5),
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from shared.bundle import Needs, Release, decode_release, encode
+from shared.bundle import UNEXECUTED, Needs, Release, decode_release, encode
 from shared.errors import TrustError
 from shared.ids import sha256
 from shared.trust.modelsig import unsigned_digest
@@ -43,6 +43,14 @@ def test_a_release_that_needs_nothing_is_the_same_to_both() -> None:
 def test_a_release_with_needs_is_for_agents_that_know_them(needs: Needs) -> None:
     release = needing(decode_release(BEFORE.read_bytes()), needs)
     assert read_by_the_version_before(encode(release)) != unsigned_digest(release)
+
+
+def test_a_release_with_a_file_that_nobody_ran_is_for_agents_that_know_labels() -> None:
+    release = decode_release(BEFORE.read_bytes())
+    labelled = [msgspec.structs.replace(variant, label=UNEXECUTED) for variant in release.variants]
+    unrun = msgspec.structs.replace(release, variants=labelled)
+    assert msgspec.json.decode(encode(unrun))["variants"][0].pop("label") == UNEXECUTED
+    assert unsigned_digest(unrun) != unsigned_digest(release)  # what an agent takes it for that drops the label
 
 
 @pytest.mark.parametrize("needs", [Needs(), Needs(memory_mib=1), Needs(runtime_version="9")])
