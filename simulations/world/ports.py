@@ -4,22 +4,49 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from pathlib import Path
+from random import SystemRandom
 
 from shared.errors import RefusedError
 
 LOOPBACK = "127.0.0.1"
 
 
+LEAST, OUTGOING = 10_000, 32_768
+"""Ports from which free ones are drawn, up to where the kernel takes those of outgoing connections (its default)."""
+
+
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that nobody listened on a moment ago."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
+    """`count` different ports that nobody uses, and that no outgoing connection takes before a server listens there.
+
+    Where outgoing connections may have any port, whichever the kernel says are free.
+    """
+    first = _outgoing()
+    wanted = SystemRandom().sample(range(LEAST, first), min(50 * count, first - LEAST)) if first > LEAST else []
+    found: list[int] = []
+    sockets: list[socket.socket] = []
     try:
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
+        for port in [*wanted, *[0] * count]:
+            if len(found) == count:
+                break
+            sockets.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            try:
+                sockets[-1].bind((LOOPBACK, port))
+            except OSError:
+                continue
+            found.append(sockets[-1].getsockname()[1])
+        return found
     finally:
         for each in sockets:
             each.close()
+
+
+def _outgoing() -> int:
+    """The first port of outgoing connections."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return OUTGOING
 
 
 def require_free(ports: Iterable[int]) -> None:

@@ -25,9 +25,10 @@ from cloud.models.line import LocalRecipe
 from cloud.training.events import RoundFinished, RoundStarted
 from cloud.training.ledger import RunLedger
 from cloud.training.spec import RunSpec, write_spec
+from simulations.world.ports import free_ports
 from tests.benchmarks.figure import Figure, compare
 from tests.benchmarks.stock_app import BATCH, EPOCHS, EXAMPLES, HELD_OUT, NODES, PLACE, RATE, TASK, examples
-from tests.system.federation import Federation, free_port
+from tests.system.federation import Federation
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 400.0
@@ -85,7 +86,7 @@ def _stock(place: Path, rounds: int) -> float:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         PLACE: str(place),
     }
-    port = free_port()
+    port, *others = free_ports(1 + NODES)
     with (place / "stock.log").open("wb") as log:
 
         def start(script: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -96,7 +97,7 @@ def _stock(place: Path, rounds: int) -> float:
         try:
             _submit(port, rounds)
             for n in range(NODES):
-                address = ["--superlink", f"127.0.0.1:{port}", "--port", str(free_port())]
+                address = ["--superlink", f"127.0.0.1:{port}", "--port", str(others[n])]
                 started.append(start("flower-supernode", *address, "--node-config", f"number={n}"))
             _wait(place)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cloud.training.control import FlowerControl, SuperLinkAddress
 from cloud.training.spec import Member
 from shared.task import Examples
+from simulations.world.ports import free_ports
 
 TOKEN = "a-control-token-of-the-tests-0123456789abcdef"
 
@@ -68,18 +68,12 @@ def _certificate(
     )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Federation:
     """A SuperLink and its nodes under `directory`; `stop` ends every process that was started."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         make_certificates(directory / "tls")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}

