@@ -82,6 +82,7 @@ def test_int8_sees_what_float_sees_on_film_it_was_not_calibrated_on(data: Data) 
     agreement = compare(fp32, int8, inputs_of(data.vtest, fps=0.2, most=15))
     assert agreement.objects > 50
     assert agreement.found / agreement.objects > 0.9
+    assert agreement.nearly / agreement.objects >= 0.97  # what is lost crosses the threshold; few objects vanish
     assert agreement.confirmed / agreement.claimed > 0.9
     assert len(int8) < len(fp32) / 3
     assert data.detector_evaluation["detection.recall"] > 0.9
