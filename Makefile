@@ -32,6 +32,9 @@ private: setup  ## Sums without updates, noise, and a budget that ends a run; le
 poison: setup  ## Seven poisoned updates against every rule; leaves report/poison.json
 	@$(BIN)/hinterland simulate --scenario poison
 
+training: setup  ## A hundred simulated clients trained together; leaves report/training.html
+	@$(BIN)/hinterland simulate --scenario training
+
 durable: setup  ## A federated run under forty kills, and the same one left alone; leaves report/durable.json
 	@$(BIN)/hinterland simulate --scenario durable
 

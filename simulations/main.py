@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from shared.errors import HinterlandError
 from simulations.interruption import listen
+from simulations.scenarios.training.plan import GridKind, Plan, StrategyKind
 
 if TYPE_CHECKING:
     from simulations.packages import Data
@@ -40,6 +42,8 @@ Examples:
   hinterland simulate --scenario poison --seed 7
 
   hinterland simulate --scenario durable --seed 7
+
+  hinterland simulate --scenario training --clients 1000 --task fashion-linear --alpha 0.1
 """
 
 app = typer.Typer(add_completion=False, help="Run the whole system on this machine.")
@@ -54,6 +58,7 @@ class Scenario(StrEnum):
     PRIVATE = "private"
     POISON = "poison"
     DURABLE = "durable"
+    TRAINING = "training"
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)
@@ -72,6 +77,18 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     devices: Annotated[
         int, typer.Option(min=0, help="Of the rollout: this many virtual devices instead of forty real agents.")
     ] = 0,
+    clients: Annotated[int, typer.Option(help="Of the training: how many clients.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Of the training: how many rounds, all clients in each.")] = 3,
+    task: Annotated[str, typer.Option(help="Of the training: fashion, or fashion-linear.")] = "fashion",
+    alpha: Annotated[
+        float, typer.Option(help="Of the training: skew of the clients' classes, 0.1 strong, 100 none.")
+    ] = 0.5,
+    strategy: Annotated[
+        StrategyKind, typer.Option(help="Of the training: which of Flower's strategies.")
+    ] = StrategyKind.FEDAVG,
+    grid: Annotated[
+        GridKind, typer.Option(help="Of the training: who carries the messages; ray must be installed.")
+    ] = GridKind.VECTORISED,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report's JSON, or write it to FILE.")] = False,
     file: Annotated[Path | None, typer.Argument(help="Where --json writes to instead of printing.")] = None,
 ) -> None:
@@ -95,9 +112,17 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
     Durable: one federated run left alone, then the same one while coordinator, SuperLink, job, broker, agents and
     trainers are killed forty times. Ends with status 0 only if both ended with the same model, bit for bit.
 
+    The training: many simulated clients in this process, trained together by one of Flower's strategies. Ends with
+    status 0 only if every client's update came in every round.
+
     Ctrl-C stops every process.
     """
     console = Console(stderr=as_json and file is None)
+    plan = Plan(task=task, clients=clients, rounds=rounds, alpha=alpha, strategy=strategy, grid=grid)
+    own: dict[Scenario, Callable[..., tuple[bool, Path]]] = {
+        Scenario.LOOP: _loop,
+        Scenario.TRAINING: partial(_training, plan),
+    }
     listen()
     try:
         place = Place(state=state, report=report, port_base=port_base, console=console)
@@ -108,10 +133,11 @@ def simulate(  # noqa: PLR0917 - options, which are given by name
         else:
             from simulations.prepare import prepare
 
+            plan.check()
             data = prepare(state, console=console)
             if setup_only:
                 return
-            tell = _loop if scenario is Scenario.LOOP else partial(_story, scenario)
+            tell = own.get(scenario, partial(_story, scenario))
             passed, document = tell(place, data, seed=seed)
     except KeyboardInterrupt:
         console.print("[yellow]Stopped.[/] Every process of the simulation has ended.")
@@ -157,6 +183,12 @@ def _story(scenario: Scenario, place: Place, data: Data, *, seed: int) -> tuple[
     play = import_module(f"simulations.scenarios.{scenario.value}.play").play
     told = play(data, seed=seed, **place._asdict())
     return bool(told.held), place.report / f"{scenario.value}.json"
+
+
+def _training(plan: Plan, place: Place, data: Data, *, seed: int) -> tuple[bool, Path]:
+    from simulations.scenarios.training.play import play
+
+    return play(data, plan, seed=seed, **place._asdict()).held, place.report / "training.json"
 
 
 def _crowd(place: Place, *, seed: int, devices: int) -> tuple[bool, Path]:

@@ -24,7 +24,7 @@ from shared.task import Examples, Recipe, Trained
 from shared.tasks.descent import CLIP, MOMENTUM, WEIGHT_DECAY, batches
 from shared.tasks.stacked import Descent, NotStackableError, stack
 
-CACHE_BYTES = 2 << 20
+CACHE_BYTES = 7 << 19
 """Parameters of the clients of one chunk on a CPU: what a step reads and writes again should stay in its cache."""
 
 DEVICE_BYTES = 512 << 20

@@ -31,6 +31,8 @@ def main(arguments: list[str]) -> int:
     system = BROKER | TOKEN | (FAULTS if is_root() else {}) | (CLIENTS if "--bench" in arguments else {})
     try:
         changed = environment.ensure(ROOT)
+        if "--bench" in arguments:
+            changed |= environment.ensure_peers(ROOT)
         if "--engines" in arguments:
             environment.add_engines(ROOT)
         for package, commands in system.items():

@@ -23,6 +23,9 @@ STAMP = "hinterland.installed"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """The registry's own Linux wheel of torch brings several GB of CUDA along; this index has the same version without."""
 
+PEERS = ("ray==2.55.1",)
+"""What benchmarks compare with, as flwr[simulation] pins it. In no lock file, as nothing of ours needs it."""
+
 NETWORK_HINT = "Check the network and the disk, then run `make setup` again; what is installed stays."
 
 
@@ -68,6 +71,28 @@ def add_engines(root: Path) -> None:
     pip = [str(root / ".venv" / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     wanted = ["install", "--no-deps", "--quiet", "-r", str(root / ENGINES)]
     run([*pip, *wanted], failure="the builder of engines is missing", hint=NETWORK_HINT)
+
+
+def ensure_peers(root: Path) -> bool:
+    """Install the peers of the benchmarks beside what the lock file pins; return False when all were there already.
+
+    Raises:
+        FaultError: pip failed.
+    """
+    python = str(root / ".venv" / "bin" / "python")
+    missing = [peer for peer in PEERS if not _has(python, *peer.split("=="))]
+    if not missing:
+        return False
+    within = ["--constraint", str(root / "requirements.lock")]
+    install = [python, "-m", "pip", "--disable-pip-version-check", "install", *missing, *within]
+    run(install, failure="the peers of the benchmarks are missing", hint=NETWORK_HINT)
+    return True
+
+
+def _has(python: str, package: str, version: str) -> bool:
+    probe = [python, "-c", f"import importlib.metadata as m; print(m.version({package!r}))"]
+    answer = subprocess.run(probe, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    return answer.stdout.strip() == version
 
 
 def _wanted(root: Path) -> str:

@@ -12,19 +12,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, cast
 
+import numpy as np
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from msgspec import structs
 
 from cloud.training.cohort import local_seed
-from edge.training.client import build_client, handle
+from edge.training.client import build_client, handle, moments_of
 from edge.training.dataset import DatasetStore
 from shared import federation as fed
 from shared.codec import pack, unpack
 from shared.errors import ContractError, RefusedError
 from shared.federation import Instruction
-from shared.task import Examples
+from shared.task import Examples, Moments, Weights
+from shared.tasks import adapter
 from simulations.images import Share, dirichlet_shares, fashion_training
 from simulations.packages.data import layout
 
@@ -84,6 +86,17 @@ def _dealt(clients: FashionClients) -> Sequence[Share]:
     return dirichlet_shares(
         fashion_training(files), devices=clients.clients, images=clients.images, alpha=clients.alpha, seed=clients.seed
     )
+
+
+def initial_weights(clients: Clients, *, seed: int) -> Weights:
+    """First global weights, with the normalisation that the clients' own statistics give."""
+    answers = [moments_of(share.training, share.holdout) for share in clients.shares()]
+    moments = Moments(
+        count=sum(answer.count for answer in answers),
+        total=np.sum([answer.total for answer in answers], axis=0),
+        square=np.sum([answer.square for answer in answers], axis=0),
+    )
+    return adapter(clients.task).initial(seed=seed, moments=moments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("aggregation", "sketching", "chunks", "delivery", "deltas", "activation", "trust_import", "deployment")
+BENCHMARKS = (
+    "aggregation", "sketching", "chunks", "delivery", "deltas", "activation", "trust_import", "deployment",
+    "simulation",
+)  # fmt: skip
 RESULT = Path("bench.json")
 
 

@@ -28,15 +28,14 @@ from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from cloud.training.cohort import local_seed
-from edge.training.client import moments_of
 from shared.federation import Instruction
-from shared.task import Examples, Moments, Recipe, Weights
+from shared.task import Examples, Recipe, Weights
 from shared.tasks import adapter
 from shared.tasks.descent import CLIP, MOMENTUM, WEIGHT_DECAY, batches
 from shared.tasks.network import NetworkTask
 from shared.tasks.records import flatten, from_record, to_record, unflatten
 from shared.tasks.weights import form
-from simulations.grid.clients import DeviceApp, FashionClients, instruct
+from simulations.grid.clients import DeviceApp, FashionClients, initial_weights, instruct
 from simulations.grid.ray import run_on_ray
 from simulations.grid.vectorised import VectorisedGrid
 from simulations.images import fashion_test
@@ -113,14 +112,7 @@ def measure(*, turns: int = 3, data: Path = Path(".hinterland/data")) -> Iterato
 
 def prepare(name: str, clients: FashionClients) -> Case:
     """Deal the data and draw the first weights."""
-    family = adapter(clients.task)
-    answers = [moments_of(share.training, share.holdout) for share in clients.shares()]
-    moments = Moments(
-        count=sum(answer.count for answer in answers),
-        total=np.sum([answer.total for answer in answers], axis=0),
-        square=np.sum([answer.square for answer in answers], axis=0),
-    )
-    initial = family.initial(seed=SEED, moments=moments)
+    initial = initial_weights(clients, seed=SEED)
     wanted = Instruction(task=clients.task, form=form(initial), seed=SEED, epochs=1, batch_size=32, learning_rate=0.05)
     return Case(name, clients, wanted, initial)
 
@@ -141,6 +133,13 @@ def _figures(case: Case, *, turns: int) -> Iterator[Figure]:
         raise AssertionError(f"{case.name}: the sides do not compute the same: {apart}, accuracies {accuracies}")
     count = case.clients.clients
     rates = {side: count / statistics.median(course.seconds[1:]) for side, course in sides.items()}
+    ceiling = _ceiling(case)
+    yield compare(
+        name=f"simulation.{case.name}.arithmetic",
+        ours=rates["ours"], peer=ceiling, unit="client updates/s", better="higher",
+        what_ours="vectorised Grid, all of a round",
+        what_peer=f"its multiplications alone, at the rate of a 1024 x 1024 product of torch on {CORES} threads",
+    )  # fmt: skip
     size = flatten(case.initial).nbytes
     for side in [side for side in sides if side != "ours"]:
         yield compare(
@@ -151,6 +150,29 @@ def _figures(case: Case, *, turns: int) -> Iterator[Figure]:
             what_peer=f"{side}, accuracy {accuracies[side]:.4f}, the same bytes, "
             f"weights at most {apart[side]:.1e} apart after one round",
         )  # fmt: skip
+
+
+def _ceiling(case: Case) -> float:
+    """Client updates a second if a round were nothing but its multiplications, at the rate of one large product."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    family, shares = adapter(case.clients.task), case.clients.shares()
+    assert isinstance(family, NetworkTask)
+    module, data = family.build(), shares[0].training
+    counter = FlopCounterMode(display=False)
+    with counter:
+        torch.nn.functional.cross_entropy(module(torch.from_numpy(data.x)), torch.from_numpy(data.y)).backward()
+    each = counter.get_total_flops() / len(data)
+    work = each * case.wanted.epochs * sum(len(share.training) for share in shares) / len(shares)
+    torch.set_num_threads(CORES)
+    left, right = torch.ones(1024, 1024), torch.ones(1024, 1024)
+    seconds = []
+    for _ in range(20):
+        started = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - started)
+    return float(2 * 1024**3 / min(seconds) / work)
 
 
 def on_our_grid(case: Case, rounds: int) -> Course:

@@ -60,6 +60,27 @@ def test_an_environment_that_is_up_to_date_is_left_alone(tmp_path: Path) -> None
     assert environment.ensure(tmp_path) is False
 
 
+def test_peers_that_are_there_are_left_alone_and_others_are_asked_for_within_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(environment, "run", lambda argv, **_: asked.append(argv))
+    monkeypatch.setattr(environment, "PEERS", (f"pytest=={pytest.__version__}",))
+    monkeypatch.setattr(environment, "_has", lambda _python, package, version: version == pytest.__version__)
+    assert environment.ensure_peers(tmp_path) is False
+    monkeypatch.setattr(environment, "PEERS", (f"pytest=={pytest.__version__}", "pytest==0.1"))
+    assert environment.ensure_peers(tmp_path) is True
+    assert asked[0][-3:] == ["pytest==0.1", "--constraint", str(tmp_path / "requirements.lock")]
+
+
+def test_a_package_of_another_version_is_not_there() -> None:
+    assert environment._has(sys.executable, "pytest", pytest.__version__)
+    assert not environment._has(sys.executable, "pytest", "0.1")
+    assert not environment._has(sys.executable, "no-such-package-of-ours", "1.0")
+
+
 def test_a_full_disk_is_one_line_and_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"0\.5 GiB are free") as caught:
         machine.require_disk(tmp_path, free_gib=0.5)
