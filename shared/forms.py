@@ -100,8 +100,10 @@ def _way(data: bytes, stride: int, base: Piece | None, *, part: slice = slice(No
     return head + _pack(_spread(_less(data[part], base.data[part]), stride))
 
 
-def decode(message: bytes, *, size: int, read: Read | None = None) -> bytes:
+def decode(message: bytes, *, size: int, read: Read | None = None) -> bytes | memoryview:
     """The chunk that a message brings, of exactly `size` bytes; its digest is still to be proven.
+
+    A plain one is a part of the message, not a copy.
 
     Args:
         message: from the broker, hence anybody's.
@@ -119,7 +121,7 @@ def decode(message: bytes, *, size: int, read: Read | None = None) -> bytes:
         raise ContractError(f"a chunk spread over {stride} planes")
     match kind:
         case _Kind.PLAIN if len(body) == size and stride == 1:
-            return bytes(body)
+            return body
         case _Kind.PACKED:
             return _gather(_unpack(body, size), stride)
         case _Kind.DELTA if len(body) > _PLACE.size:

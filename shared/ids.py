@@ -77,7 +77,7 @@ def release_id(model: str, counter: int) -> ReleaseId:
     return ReleaseId(f"{check_name(model, kind='model name')}-{counter}")
 
 
-def sha256(data: bytes) -> Digest:
+def sha256(data: bytes | memoryview) -> Digest:
     """Digest of bytes held in memory."""
     return Digest(hashlib.sha256(data).hexdigest())
 

@@ -24,7 +24,10 @@ from shared.topics import Up
 log = logging.getLogger(__name__)
 
 GATHER_S = 0.1
-"""How long the first request for a blob waits for other devices of its wave to subscribe."""
+"""How long the first request for a blob waits, at most, for other devices of its wave to subscribe."""
+
+CALM_S = 0.025
+"""How long nobody must have joined them for the wait to end sooner: a device that is alone has all it asks for."""
 
 QUIET_S = 2.0
 """Least time between two copies of one chunk."""
@@ -83,7 +86,9 @@ class ChunkServer:
         self._fleets = fleets or MemoryFleets()
         self._clock = clock
         transit_s = min(TRANSIT_S, 5 * quiet_s)
-        self._schedule = Schedule(gather_s=gather_s, quiet_s=quiet_s, most=MAX_WAITING, transit_s=transit_s)
+        self._schedule = Schedule(
+            gather_s=gather_s, calm_s=CALM_S, quiet_s=quiet_s, most=MAX_WAITING, transit_s=transit_s
+        )
         self._asked = asyncio.Event()
         self.published = 0
         self.bytes = 0

@@ -61,17 +61,22 @@ class _Queue:
     free_at: float = 0.0
     """When its rate lets the next chunk go."""
 
-    def next_at(self) -> float | None:
-        """When its next chunk may go; None for none, or while it is shut."""
-        while self.due and self.waiting.get(self.due[0][2]) != self.due[0][1]:
-            heapq.heappop(self.due)
-        return max(self.due[0][0], self.free_at) if self.due and self.lane.open else None
+
+@dataclass(slots=True)
+class _Flow:
+    """A blob that is asked for, or on its way."""
+
+    opened: float
+    start: float
+    last: float
+    """When it was last asked for or sent."""
 
 
 class Schedule:
     """First asked, first sent within a fleet; each chunk and form at most once in `quiet_s`, whoever asks how often.
 
-    A wave of devices asks within moments of each other. The first request for a blob waits `gather_s` for company.
+    A wave of devices asks within moments of each other. The first request for a blob waits for company: until nobody
+    has joined for `calm_s`, and at most `gather_s`.
     A device that asks for the first time for a chunk that left within `transit_s` will find it among what the broker
     still holds for it; one that asks again has lost it, and is put off until `quiet_s` after the last copy, so that
     all stragglers share the next. The coordinator's egress is therefore bounded by time, not by the number of devices.
@@ -81,8 +86,11 @@ class Schedule:
     says when the next may leave.
     """
 
-    def __init__(self, *, gather_s: float, quiet_s: float, most: int, transit_s: float = 0.0) -> None:
+    def __init__(
+        self, *, gather_s: float, quiet_s: float, most: int, transit_s: float = 0.0, calm_s: float | None = None
+    ) -> None:
         self._gather_s = gather_s
+        self._calm_s = gather_s if calm_s is None else calm_s
         self._quiet_s = quiet_s
         self._transit_s = transit_s
         self._most = most
@@ -90,7 +98,7 @@ class Schedule:
         self._lanes: Mapping[str, Lane] = {}
         self._sent: OrderedDict[Key, float] = OrderedDict()
         self._askers: dict[Key, set[str]] = {}  # of what waits or may be on its way
-        self._flowing: OrderedDict[tuple[Digest, str], tuple[float, float]] = OrderedDict()
+        self._flowing: OrderedDict[tuple[Digest, str], _Flow] = OrderedDict()
         self._asked = 0
         self._turn = 0.0
 
@@ -111,6 +119,7 @@ class Schedule:
             sent = self._sent.get(key)
             if key in queue.waiting:
                 self._askers[key].add(device)
+                self._starts(key, at)
                 continue
             if sent is not None and self._comes(key, device, at - sent):
                 continue
@@ -127,7 +136,7 @@ class Schedule:
 
     def take(self, *, at: float) -> Taken | None:
         """The next chunk that is due at `at`, now considered sent; None when none is."""
-        ready = [(queue.turn, fleet) for fleet, queue in self._queues.items() if _is_ready(queue, at)]
+        ready = [(queue.turn, fleet) for fleet, queue in self._queues.items() if self._is_ready(queue, at)]
         if not ready:
             return None
         self._turn, fleet = min(ready)
@@ -156,7 +165,7 @@ class Schedule:
 
     def wait_s(self, *, at: float) -> float | None:
         """Seconds from `at` until something is due; None when nothing is asked for, or all who asked are shut."""
-        times = [time for queue in self._queues.values() if (time := queue.next_at()) is not None]
+        times = [time for queue in self._queues.values() if (time := self._next_at(queue)) is not None]
         return max(0.0, min(times) - at) if times else None
 
     def _comes(self, key: Key, device: str, since_s: float) -> bool:
@@ -175,14 +184,33 @@ class Schedule:
         return queue
 
     def _starts(self, key: Key, at: float) -> float:
-        """When the blob of `key` begins to flow: at once when it does already."""
+        """When the blob of `key`, asked for at `at`, begins to flow: at once when it does already."""
         blob = (key.digest, key.form)
-        start, last = self._flowing.get(blob, (0.0, float("-inf")))
-        if at - last >= self._quiet_s:
-            start = at + self._gather_s
-        self._flowing[blob] = (start, at)
+        flow = self._flowing.get(blob)
+        if flow is None or at - flow.last >= self._quiet_s:
+            flow = self._flowing[blob] = _Flow(opened=at, start=at + self._gather_s, last=at)
+        if at < flow.start:
+            flow.start = min(flow.opened + self._gather_s, at + self._calm_s)
+        flow.last = at
         self._flowing.move_to_end(blob)
-        return max(start, at)
+        return max(flow.start, at)
+
+    def _next_at(self, queue: _Queue) -> float | None:
+        """When the next chunk of a fleet may go; None for none, or while it is shut."""
+        while queue.due:
+            due, number, key = queue.due[0]
+            flow = self._flowing.get((key.digest, key.form))
+            if queue.waiting.get(key) != number:
+                heapq.heappop(queue.due)
+            elif flow is not None and flow.start > due:  # somebody has joined since
+                heapq.heapreplace(queue.due, (flow.start, number, key))
+            else:
+                return max(due, queue.free_at) if queue.lane.open else None
+        return None
+
+    def _is_ready(self, queue: _Queue, at: float) -> bool:
+        time = self._next_at(queue)
+        return time is not None and time <= at
 
     def _note_sent(self, key: Key, at: float) -> None:
         for queue in self._queues.values():  # one copy serves every fleet
@@ -191,16 +219,11 @@ class Schedule:
         self._sent.move_to_end(key)
         blob = (key.digest, key.form)
         if blob in self._flowing:
-            self._flowing[blob] = (self._flowing[blob][0], at)
+            self._flowing[blob].last = at
             self._flowing.move_to_end(blob)
         while next(iter(self._sent.values())) + max(self._quiet_s, self._transit_s) <= at:
             forgotten, _ = self._sent.popitem(last=False)
             if not any(forgotten in queue.waiting for queue in self._queues.values()):
                 self._askers.pop(forgotten, None)
-        while self._flowing and next(iter(self._flowing.values()))[1] + self._quiet_s <= at:
+        while self._flowing and next(iter(self._flowing.values())).last + self._quiet_s <= at:
             self._flowing.popitem(last=False)
-
-
-def _is_ready(queue: _Queue, at: float) -> bool:
-    time = queue.next_at()
-    return time is not None and time <= at

@@ -194,7 +194,7 @@ class Attempt:
 
     async def _stage(self, file: Path, variant: Variant) -> tuple[str, SlotFact]:
         keys = await self._parts.trust.model_keys()
-        stage = self._slots.stage  # the digest is proven: `PartialFile.finish` took it as the bytes came
+        stage = self._slots.stage  # its chunks, which make up the digest's file, were proven as they came
         return await asyncio.to_thread(
             stage, file, release=self._release, variant=variant, keys=keys, digest=variant.digest
         )

@@ -212,7 +212,7 @@ class Download:
             return
         self._arrived.set()
 
-    def _unpack(self, index: int, payload: bytes) -> bytes:
+    def _unpack(self, index: int, payload: bytes) -> bytes | memoryview:
         variant = self._partial.variant
         try:
             return decode(payload, size=variant.chunks[index].size, read=self._base.read if self._base else None)

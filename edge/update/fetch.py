@@ -26,7 +26,6 @@ async def fetch(parts: Parts, slots: Slots, variant: Variant, notice: Notice) ->
 
     Raises:
         TransportError: it did not come, or not unaltered; what was proven stays for the next attempt.
-        TrustError: the manifest contradicts itself.
         FaultError: the disk failed.
     """
     path = await asyncio.to_thread(slots.incoming, variant)

@@ -1,13 +1,16 @@
 """A variant's file as its chunks come in, in any order.
 
 The file is its own journal: opening it hashes what lies there, so a power cut can lose chunks but never invent one.
-A digest of the whole grows with the chunks that lie without a gap from the start, and bytes go to the disk as they
-come: when the last chunk is there, neither hashing nor writing all of them is still to be done.
+Bytes go to the disk as they come: when the last chunk is there, writing all of them is not still to be done.
+
+Every byte is hashed once on its way into the file, by its chunk, and once on its way out, as a whole, into the memory
+that a model is loaded from (`shared.trust.read_proven`). A digest of the whole in between would say nothing of what
+the disk made of the bytes, and nothing of them that the chunks, which add up to the file, have not said: only whether
+the signers contradict themselves. That is found before anything is loaded, too, and the release is refused for it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import threading
@@ -36,7 +39,6 @@ class PartialFile:
         self.variant = variant
         self._offsets = [0, *accumulate(chunk.size for chunk in variant.chunks)][:-1]
         self._missing = set(range(len(variant.chunks)))
-        self._whole, self._hashed = hashlib.sha256(), 0
         self._unsynced = self._received = 0
         self._file = -1
         self._using = threading.RLock()  # a failed write closes the file itself
@@ -72,7 +74,7 @@ class PartialFile:
         """Whether no more chunks are taken."""
         return self._file < 0
 
-    def accept(self, index: int, data: bytes) -> bool:
+    def accept(self, index: int, data: bytes | memoryview) -> bool:
         """Write chunk `index`; False when it is there already, or comes after the file was closed.
 
         Raises:
@@ -82,7 +84,7 @@ class PartialFile:
         with self._using:
             return self._accept(index, data)
 
-    def _accept(self, index: int, data: bytes) -> bool:
+    def _accept(self, index: int, data: bytes | memoryview) -> bool:
         if index not in self._missing or self.closed:
             return False
         chunk = self.variant.chunks[index]
@@ -91,7 +93,7 @@ class PartialFile:
         try:
             _write_all(self._file, data, self._offsets[index])
             self._keep(len(data))
-            self._have(index, data)
+            self._have(index)
         except OSError as error:
             raise self._fault(error) from error
         return True
@@ -112,13 +114,12 @@ class PartialFile:
         return copied
 
     def finish(self) -> Path:
-        """Close the complete file, durable and proven as a whole by what was written into it.
+        """Close the complete file, durable and proven by its chunks.
 
-        What the disk made of that is proven when it is loaded (`shared.trust.read_proven`).
+        What the disk makes of it is proven, as a whole, when it is loaded (`shared.trust.read_proven`).
 
         Raises:
-            TrustError: the chunks are right but the whole is not: the manifest contradicts itself; the file is removed.
-            FaultError: the disk failed, or altered what it was given; then the file is removed, too.
+            FaultError: the disk failed.
         """
         try:
             os.fsync(self._file)
@@ -126,21 +127,7 @@ class PartialFile:
             raise self._fault(error) from error
         finally:
             self.close()
-        if self._whole.hexdigest() != self.variant.digest:
-            intact = self._intact()
-            self.path.unlink(missing_ok=True)
-            if not intact:  # what was proven as it came was read back otherwise: that is no word about the signers
-                raise FaultError(f"the disk gave {self.variant.name} back altered", hint="Check the disk.")
-            raise TrustError(f"{self.variant.name} as a whole is not what was signed, though each chunk is")
         return self.path
-
-    def _intact(self) -> bool:
-        """Whether every chunk lies on the disk as it came."""
-        try:
-            with self.path.open("rb") as file:
-                return all(sha256(file.read(chunk.size)) == chunk.digest for chunk in self.variant.chunks)
-        except OSError:
-            return False
 
     def close(self) -> None:
         """Give the file back; what it holds stays for the next attempt.
@@ -164,22 +151,11 @@ class PartialFile:
             if not data:
                 break  # the end of the file
             if len(data) == chunk.size and sha256(data) == chunk.digest:
-                self._have(index, data)
+                self._have(index)
 
-    def _have(self, index: int, data: bytes) -> None:
-        self._grow(index, data)
-        self._received += len(data)
+    def _have(self, index: int) -> None:
+        self._received += self.variant.chunks[index].size
         self._missing.discard(index)  # last: who sees that nothing is lacking finishes the file, from another thread
-
-    def _grow(self, index: int, data: bytes) -> None:
-        """Take chunk `index` into the digest of the whole if it is next, and those behind it that came earlier."""
-        chunks = self.variant.chunks
-        while index == self._hashed:
-            self._whole.update(data)
-            self._hashed = index = index + 1
-            if index == len(chunks) or index in self._missing:
-                return
-            data = os.pread(self._file, chunks[index].size, self._offsets[index])
 
     def _keep(self, size: int) -> None:
         """Have the disk take what was written, now and then."""
@@ -203,7 +179,7 @@ class PartialFile:
         return FaultError(f"{self.variant.name} could not be kept: {error.strerror}", hint="Check the disk.")
 
 
-def _write_all(file: int, data: bytes, offset: int) -> None:
+def _write_all(file: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(file, view, offset)

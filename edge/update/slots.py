@@ -91,7 +91,7 @@ class Slots:
             release: proven manifest.
             variant: what the file is.
             keys: the model keys of the trusted root.
-            digest: of the file, if it was taken as the bytes came; hashed again when empty.
+            digest: of the file, if each chunk was proven as it came; read back and hashed when empty.
 
         Raises:
             TrustError: the bytes are not the variant's, or no model key vouches for them; FaultError: the disk failed.

@@ -5,8 +5,8 @@ A slot is a directory of three regular files and nothing else: the variant under
 bit rot. Somebody who may write the slot may also write all three files to agree with each other: against that
 stands the signature of a model key, which the manifest carries and the trusted root pins (`shared.trust.modelsig`).
 
-The bytes of a variant are hashed once on their way into service. As chunks arrive, each is proven and a digest of
-the whole grows with them; `inspect_slot` proves everything about a slot but those bytes; `read_proven` reads them
+The bytes of a variant are hashed once on their way onto the disk and once on their way into service. As chunks
+arrive, each is proven; `inspect_slot` proves everything about a slot but those bytes; `read_proven` reads them
 from a file that is the slot's own and gives them out only if they are the ones that the manifest, and so its model
 signature, names: what is loaded is what was hashed. `verify_slot` does both at once, where nothing is loaded.
 """
@@ -79,7 +79,7 @@ def seal_slot(
         release: proven manifest.
         variant: which of its files lies there.
         keys: the model keys of the trusted root.
-        digest: of the file, where it was taken as the bytes were written; read back and hashed here when empty.
+        digest: of the file, where every chunk was proven before it was written; read back and hashed here when empty.
 
     Raises:
         TrustError: the file is not the variant or lies not alone, or no model key vouches for it.

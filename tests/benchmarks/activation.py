@@ -1,6 +1,6 @@
 """From a complete download to a release that serves, against hashing its bytes once.
 
-Ours is what the agent does once the last chunk is there: the download proven as a whole, signed metadata read anew,
+Ours is what the agent does once the last chunk is there: the download on the disk, signed metadata read anew,
 the manifest held against it, the model signature verified, the slot sealed and inspected, the bytes proven as they
 are loaded, the high-water mark raised, the pointer renamed. The runtime is a twin that only holds the bytes: what a
 real one takes to build a session is not ours. The peer streams SHA-256 over the same file.

@@ -87,7 +87,7 @@ def _many(mosquitto: Mosquitto, place: Path, names: list[str], turns: int) -> It
         better="lower", what_ours=f"sent by the coordinator for {MANY} devices, the worst of {turns} turns",
         what_peer="sent by the coordinator for one",
     )  # fmt: skip
-    what_ours = f"until {MANY} devices have {MANY_MIB} MiB by mutual TLS: proven by chunk and as a whole, on disk"
+    what_ours = f"until {MANY} devices have {MANY_MIB} MiB by mutual TLS: proven by chunk, on disk"
     peers = {
         "fleet": (plain, f"plain HTTP from uvicorn, no TLS, to {MANY} connected clients: hashed once, on disk"),
         "fleet_tls": (secret, "the same over mutual TLS, as ours is"),

@@ -26,7 +26,7 @@ class Run:
     """A schedule as a server drives it, and what is to hold of it at every step."""
 
     def __init__(self, rules):
-        self.schedule = Schedule(gather_s=0.25, quiet_s=QUIET, most=100, transit_s=TRANSIT)
+        self.schedule = Schedule(gather_s=0.25, calm_s=0.125, quiet_s=QUIET, most=100, transit_s=TRANSIT)
         self.schedule.arrange(rules)
         self.rules = rules
         self.now = 0.0

@@ -31,6 +31,17 @@ def test_the_first_request_for_a_blob_waits_for_company():
     assert [taken(plan, 0.5) for _ in range(3)] == [ONE, TWO, None]
 
 
+def test_who_stays_alone_waits_less_and_each_who_joins_lets_all_wait_on_but_never_for_ever():
+    plan = Schedule(gather_s=0.5, calm_s=0.125, quiet_s=2, most=10)
+    plan.ask([ONE], at=0, device="a")
+    assert (taken(plan, 0.1), plan.wait_s(at=0.1)) == (None, pytest.approx(0.025))
+    for step in range(1, 5):
+        plan.ask([ONE, TWO], at=step / 10, device=f"b{step}")
+        assert taken(plan, 0.09 + step / 10) is None
+    assert plan.wait_s(at=0.45) == pytest.approx(0.05)
+    assert [taken(plan, 0.5) for _ in range(3)] == [ONE, TWO, None]
+
+
 def test_a_blob_that_flows_goes_on_at_once():
     plan = schedule()
     plan.ask([ONE], at=0)
