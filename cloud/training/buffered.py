@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -38,8 +38,8 @@ from cloud.training.gate import Gate, check_loss, metrics_of, read_score
 from cloud.training.ledger import Checkpoint, RunLedger
 from cloud.training.quarantine import Conduct
 from cloud.training.refusals import refusal, silence
-from cloud.training.rules.mean import mean
-from cloud.training.schedule import condition_of
+from cloud.training.rules import Mean, combined
+from cloud.training.schedule import Forgetful, condition_of
 from cloud.training.selection import eligible
 from cloud.training.spec import RunSpec
 from cloud.training.staleness import weight
@@ -118,6 +118,7 @@ class BufferedTraining:
                     if not self._turn(grid, buffer):
                         self._sleep(POLL_S)
                 self._commit(grid, buffer)
+        _forget(grid, self._flights)
 
     def _open(self) -> _Buffer:
         flat = flatten(self.state.weights)
@@ -183,6 +184,7 @@ class BufferedTraining:
         for name, flight in list(self._flights.items()):
             if now - flight.since > self._spec.round_timeout_s:
                 del self._flights[name]
+                _forget(grid, [name])
                 number = self.state.round + 1
                 self._refuse(buffer, silence(at=self._clock.now(), round_=number, device=flight.device))
         if now - self._alive > 2 * self._spec.round_timeout_s:
@@ -241,7 +243,7 @@ class BufferedTraining:
     def _commit(self, grid: Grid, buffer: _Buffer) -> None:
         share = sum(buffer.updates.examples) / weight(buffer.examples, 0) * self._spec.buffer.rate
         before = flatten(self.state.weights).astype(np.float64)
-        moved = (before + share * mean(buffer.updates).astype(np.float64)).astype(np.float32)
+        moved = (before + share * combined(Mean(), buffer.updates).astype(np.float64)).astype(np.float32)
         number = self.state.round + 1
         self.state = Checkpoint(number, unflatten(moved, form(self.state.weights)), {})
         self._ledger.write_checkpoint(self.state)
@@ -287,3 +289,8 @@ class BufferedTraining:
             except (RefusedError, ContractError):
                 continue  # its training is judged by the gate; a missing score takes nothing away
         return dict(sorted(scores.items())), dict(sorted(conditions.items()))
+
+
+def _forget(grid: Grid, names: Iterable[str]) -> None:
+    if isinstance(grid, Forgetful):
+        grid.forget(names)

@@ -109,17 +109,20 @@ class FlowerControl:
         return int(self._call(self._client.StartRun, StartRunRequest(fab=Fab(content=empty_bundle()))).run_id)
 
     def stop_run(self, flower_run: int) -> bool:
-        """Close a Flower run; False if it is unknown or over already.
+        """Close a Flower run and free what its messages hold; False if it is unknown or over already.
 
         Raises:
             TransportError: the SuperLink does not answer.
         """
-        from flwr.proto.control_pb2 import StopRunRequest
+        from flwr.proto.control_pb2 import ListRunsRequest, StopRunRequest
 
         try:
-            return bool(self._call(self._client.StopRun, StopRunRequest(run_id=flower_run)).success)
+            stopped = bool(self._call(self._client.StopRun, StopRunRequest(run_id=flower_run)).success)
+            if not stopped:  # one that ended by itself keeps its messages until somebody looks at it
+                self._call(self._client.ListRuns, ListRunsRequest(run_id=flower_run))
         except RefusedError:
             return False
+        return stopped
 
     def close(self) -> None:
         """Close the connections."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,6 @@ from shared.ids import sha256
 from shared.task import TaskAdapter, Weights
 from shared.task_trees import GrowsTrees
 from shared.tasks import adapter as find_adapter
-from shared.tasks.records import to_record
 from shared.tasks.weights import pack_weights, unpack_weights, weights_digest
 
 LOCK = "job.lock"
@@ -96,7 +95,18 @@ def _attempt(spec: RunSpec, ledger: RunLedger, superlink: SuperLinkAddress, cloc
             results.append(_Conductor(spec, ledger, grid, clock).conduct(channel))
 
         app(grid=channel.grid, context=channel.context)
-        return results[0]
+    _close(superlink, channel.flower_run)
+    return results[0]
+
+
+def _close(superlink: SuperLinkAddress, flower_run: int) -> None:
+    """Free what the SuperLink keeps of a run that is over; if it is away, the next attempt does."""
+    control = FlowerControl(superlink)
+    try:
+        with suppress(TransportError):
+            control.stop_run(flower_run)
+    finally:
+        control.close()
 
 
 def _failure(error: Exception, *, at: float) -> RunFailed:
@@ -215,7 +225,7 @@ class _Conductor:
         run_rounds(
             strategy,
             self._asking.grid,
-            to_record(begin.weights),
+            strategy.arrays(),
             rounds=self._spec.rounds - begin.round,
             timeout=self._spec.round_timeout_s,
         )

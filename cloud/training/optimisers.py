@@ -21,7 +21,7 @@ State = dict[str, NDArray[np.float32]]
 VELOCITY = "velocity"
 FIRST, SECOND = "first-moment", "second-moment"
 
-_STRETCH = 1 << 16
+_STRETCH = 1 << 14
 
 _Wide = NDArray[np.float64]
 
@@ -86,6 +86,40 @@ def check_strategy(strategy: Strategy) -> None:
         raise ContractError(f"{strategy} has a number out of range: shares from 0 to below 1, rate and tau above 0")
 
 
+class Step:
+    """One move of a model, made a stretch at a time as the clients' combined update comes."""
+
+    def __init__(self, strategy: Strategy, model: NDArray[np.float32], state: State, *, round_: int) -> None:
+        """Prepare to move `model` in place in `round_`, which counts from 1; the vectors of `state` may be overwritten.
+
+        An empty state begins.
+        """
+        self.state: State = {
+            name: state[name] if name in state else np.zeros_like(model) for name in _vectors(strategy)
+        }
+        """The optimiser's, after the round."""
+        self._plain = isinstance(strategy, FedAvg)
+        self._model = model
+        self._move = _move(strategy, round_)
+
+    def take(self, start: int, combined: NDArray[np.float32]) -> None:
+        """Move the stretch from index `start` on. Each stretch once, in any order, from any thread."""
+        if self._plain:
+            self._model[start : start + combined.size] = combined
+            return
+        for begin in range(0, combined.size, _STRETCH):
+            here = combined[begin : begin + _STRETCH]
+            self._take(slice(start + begin, start + begin + here.size), here)
+
+    def _take(self, part: slice, combined: NDArray[np.float32]) -> None:
+        here = self._model[part].astype(np.float64)
+        way = combined.astype(np.float64) - here
+        go, moments = self._move(way, [values[part].astype(np.float64) for values in self.state.values()])
+        self._model[part] = here + go
+        for vector, values in zip(self.state.values(), moments, strict=True):
+            vector[part] = values
+
+
 def step(
     strategy: Strategy,
     model: NDArray[np.float32],
@@ -94,26 +128,10 @@ def step(
     *,
     round_: int,
 ) -> State:
-    """Move `model` in place; return the optimiser's state after `round_`, which counts from 1.
-
-    The vectors of `state` may be overwritten; an empty one begins. `combined` keeps its numbers.
-    """
-    if isinstance(strategy, FedAvg):
-        model[:] = combined
-        return {}
-    names = _vectors(strategy)
-    after = {name: state[name] if name in state else np.zeros_like(model) for name in names}
-    move = _move(strategy, round_)
-    for start in range(0, model.size, _STRETCH):
-        part = slice(start, start + _STRETCH)
-        here = model[part].astype(np.float64)
-        way = combined[part].astype(np.float64) - here
-        moments = [after[name][part].astype(np.float64) for name in names]
-        go, moments = move(way, moments)
-        model[part] = here + go
-        for name, values in zip(names, moments, strict=True):
-            after[name][part] = values
-    return after
+    """Make a whole `Step`; return the optimiser's state. `combined` keeps its numbers."""
+    moving = Step(strategy, model, state, round_=round_)
+    moving.take(0, combined)
+    return moving.state
 
 
 def _vectors(strategy: Strategy) -> tuple[str, ...]:

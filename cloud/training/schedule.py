@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -27,6 +27,14 @@ class Closable(Protocol):
 
     closed: Callable[[], bool]
     """Asked between two looks for replies."""
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A grid that keeps questions until it is told that nobody waits for them."""
+
+    def forget(self, message_ids: Iterable[str]) -> None:
+        """Answers to these are not wanted any more."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from cloud.training.events import (
 from cloud.training.gate import Admitted, Gate, check_loss, metrics_of, read_score
 from cloud.training.gate_terms import clip_bound
 from cloud.training.ledger import Checkpoint, RunLedger
-from cloud.training.optimisers import step
+from cloud.training.optimisers import Step
 from cloud.training.quarantine import Conduct
 from cloud.training.refusals import refusal, silence
 from cloud.training.rules import combine, least
@@ -44,7 +44,7 @@ from shared import federation as fed
 from shared.clock import Clock
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.federation import Condition
-from shared.tasks.records import FLAT, flat_record, flatten, view
+from shared.tasks.records import FLAT, Sendable, flat_record, view
 from shared.tasks.weights import form, weights_digest
 
 
@@ -99,7 +99,8 @@ class RunStrategy(FedAvg):
         """Prepare the rounds after `begin`; `registered` maps each device that takes part to its examples."""
         super().__init__()
         self._form = form(begin.weights)
-        self._flat = flatten(begin.weights)
+        self._sendable = Sendable(begin.weights)
+        self._flat = self._sendable.flat
         """The global weights; `state.weights` are views of it, and a step moves it in place."""
         self.state = begin._replace(weights=view(self._flat, self._form))
         self._unpacking = Unpacking(self._form, local_parts=spec.local_parts, compression=spec.compression)
@@ -112,6 +113,10 @@ class RunStrategy(FedAvg):
         self.conduct = Conduct.of(ledger.events(), limit=spec.gate.strikes, prior=prior)
         self._clock = clock
         self._round: _Round | None = None
+
+    def arrays(self) -> ArrayRecord:
+        """The global weights, for Flower's loop to send: good until the next step."""
+        return self._sendable.record()
 
     def summary(self) -> None:
         """Say nothing: the ledger tells more than Flower's log."""
@@ -164,7 +169,7 @@ class RunStrategy(FedAvg):
             _check_quorum(current, max(self._spec.min_devices, least(self._spec.rule)))
             self._move(current)
         self._ledger.write_checkpoint(self.state)
-        return flat_record(self._flat), MetricRecord({fed.LOSS: current.train_loss})
+        return self.arrays(), MetricRecord({fed.LOSS: current.train_loss})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -240,10 +245,10 @@ class RunStrategy(FedAvg):
     def _move(self, current: _Round) -> None:
         """Move the global weights by what the rule makes of the updates."""
         current.sent.clear()  # everybody has answered: as large as the model, and Flower's loop still holds it
-        combined = combine(self._spec.rule, current.updates)
         control = self._control(current)  # before the weights move, of which it speaks
-        state = step(self._spec.strategy, self._flat, combined, self.state.state, round_=current.number)
-        self.state = Checkpoint(current.number, self.state.weights, state | control)
+        moving = Step(self._spec.strategy, self._flat, self.state.state, round_=current.number)
+        combine(self._spec.rule, current.updates, moving.take)
+        self.state = Checkpoint(current.number, self.state.weights, moving.state | control)
 
     def _control(self, current: _Round) -> dict[str, NDArray[np.float32]]:
         """SCAFFOLD's control variate after the round."""

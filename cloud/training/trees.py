@@ -28,7 +28,7 @@ from shared.errors import ContractError, RefusedError
 from shared.task import Weights
 from shared.task_trees import GrowsTrees
 from shared.tasks.compression import Kind
-from shared.tasks.records import flatten, view
+from shared.tasks.records import Sendable, view
 from shared.tasks.weights import form
 
 
@@ -77,7 +77,8 @@ class TreesStrategy(RunStrategy, FedXgbBagging):
         greatest = self._task.greatest_leaf(self._spec.local.learning_rate)
         grown = self._task.read_trees(arrays[fed.BOOSTER].numpy().tobytes(), trees=count, greatest=greatest)
         weights = self._task.joined(self.state.weights, grown)
-        self._flat, self._form = flatten(weights), form(weights)
+        self._sendable, self._form = Sendable(weights), form(weights)
+        self._flat = self._sendable.flat
         self.state = Checkpoint(current.number, view(self._flat, self._form), {})
 
     def _reply(self, device: str) -> Message:

@@ -18,6 +18,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from flwr.app import Error, Message, Metadata
+from flwr.app.message import array as flwr_array
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import HEARTBEAT_MIN_INTERVAL, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -61,6 +62,11 @@ HEARTBEAT_S = ANNOUNCED_S / 2.5
 
 UNAVAILABLE_S = 0.03
 """First pause when a message's content is still on its way. Flower's own second is most of a round."""
+
+CHUNK_BYTES = 1 << 20
+"""Pieces in which arrays travel. Whoever puts them together holds each piece five times over; Flower's are 5 MiB."""
+
+flwr_array.FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE = CHUNK_BYTES
 
 _AWAY = frozenset({429, 502, 503, 504})
 

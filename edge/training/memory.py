@@ -49,5 +49,6 @@ def key(message: Message) -> bytes:
                     digest.update(field.encode() + b"\0" + len(data).to_bytes(8, "big") + data)
         elif isinstance(record, ArrayRecord):
             for field, array in record.items():
-                digest.update(f"{field} {array.dtype} {array.shape}\0".encode() + array.data)
+                digest.update(f"{field} {array.dtype} {array.shape}\0".encode())
+                digest.update(array.data)
     return digest.digest()

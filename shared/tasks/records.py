@@ -22,6 +22,9 @@ from shared.task import Weights
 FLAT = "weights"
 """Name of the one array in a record."""
 
+_MOST_HEAD = 10 + (1 << 16)
+"""Bytes before the numbers of an array in numpy's format 1.0."""
+
 Form = dict[str, tuple[int, ...]]
 """Tensor names and shapes, in the model's order."""
 
@@ -59,6 +62,27 @@ def to_record(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
     return _record(parts, np.dtype(np.float32))
 
 
+class Sendable:
+    """Weights in memory that Flower can send as it is: numpy's head of a file lies before the vector."""
+
+    def __init__(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Copy `weights`, tensor after tensor."""
+        size = sum(values.size for values in weights.values())
+        head = _head(size, np.dtype(np.float32).str)
+        self._memory = np.empty(len(head) + 4 * size, dtype=np.uint8)
+        self._memory[: len(head)] = np.frombuffer(head, dtype=np.uint8)
+        self.flat: NDArray[np.float32] = self._memory[len(head) :].view(np.float32)
+        """The vector; whoever writes to it changes every record of it."""
+        end = 0
+        for values in weights.values():
+            self.flat[end : end + values.size] = values.reshape(-1)
+            end += values.size
+
+    def record(self) -> ArrayRecord:
+        """The weights as they are now, without a copy: a record is good until they change."""
+        return _carrying(self._memory.data.toreadonly(), self.flat.size, self.flat.dtype)
+
+
 def flat_record(flat: NDArray[np.float32]) -> ArrayRecord:
     """Encode weights that are one vector already, with one copy."""
     return _record([flat], flat.dtype)
@@ -67,12 +91,20 @@ def flat_record(flat: NDArray[np.float32]) -> ArrayRecord:
 def _record(parts: list[NDArray[np.float32]], dtype: np.dtype[Any]) -> ArrayRecord:
     size = sum(part.size for part in parts)
     data = b"".join((_head(size, dtype.str), *(part.data.cast("B") for part in parts if part.size)))
-    return ArrayRecord({FLAT: Array(str(dtype), (size,), "numpy.ndarray", data)})
+    return _carrying(data, size, dtype)
+
+
+def _carrying(data: bytes | memoryview, size: int, dtype: np.dtype[Any]) -> ArrayRecord:
+    array = Array(str(dtype), (size,), "numpy.ndarray", b"")
+    array.data = data  # its constructor takes nothing but bytes
+    record = ArrayRecord()
+    record[FLAT] = array  # and the record's would call it
+    return record
 
 
 @lru_cache(maxsize=64)
 def _head(size: int, dtype: str) -> bytes:
-    """What an `.npy` file of a vector begins with."""
+    """What an `.npy` file of a vector begins with; a multiple of 64 bytes."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": dtype, "fortran_order": False, "shape": (size,)})
     return head.getvalue()
@@ -98,7 +130,7 @@ def read_arrays(record: object) -> dict[str, NDArray[np.float32]]:
 def _values(array: Array) -> NDArray[Any]:
     """An array's numbers where they lie in the message, if they are a vector; anything else is Flower's to read."""
     if array.stype == "numpy.ndarray" and array.data[:8] == np.lib.format.magic(1, 0):
-        file = io.BytesIO(array.data)
+        file = io.BytesIO(array.data[:_MOST_HEAD])
         file.seek(8)
         shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
         if len(shape) == 1 and not columns_first and not dtype.hasobject:

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from numpy.typing import NDArray
 
-from cloud.training.rules.mean import mean
+from cloud.training.rules import Mean, combined
 from cloud.training.updates import UpdateStore
 from shared.federation import EXAMPLES
 from tests.benchmarks.figure import Figure, compare, in_turns
@@ -43,7 +43,7 @@ def _times(updates: UpdateStore, turns: int, clients: int) -> Iterator[Figure]:
     copies = [room.copy() for _ in vectors]
 
     def ours() -> NDArray[np.float32]:
-        return mean(updates)
+        return combined(Mean(), updates)
 
     def peer() -> ArrayRecord:
         return aggregate_arrayrecords(replies, EXAMPLES)

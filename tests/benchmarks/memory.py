@@ -71,12 +71,17 @@ def _play(clients: int, size: int, rule: str, strategy: str) -> int:
             ledger=RunLedger(Path(directory)),
             clock=SystemClock(),
         )
-        before = _status("VmRSS")
+        before = status("VmRSS")
         begun.start(Devices(), to_record(weights), num_rounds=1, timeout=60.0)  # type: ignore[arg-type]  # a grid's only part that is used
-        return _status("VmHWM") - before
+        return growth_since(before)
 
 
-def _status(name: str) -> int:
+def growth_since(before: int) -> int:
+    """Bytes between that and the most memory that this process ever held."""
+    return status("VmHWM") - before
+
+
+def status(name: str) -> int:
     """A line of the kernel's account of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name + ":"))

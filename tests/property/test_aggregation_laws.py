@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cloud.training.rules import Krum, Mean, Median, TrimmedMean, combine
+from cloud.training.rules import Krum, Mean, Median, TrimmedMean, combined
 from cloud.training.updates import UpdateStore
 
 values = st.floats(-1e4, 1e4, width=32)
@@ -15,12 +15,12 @@ updates = st.lists(st.tuples(arrays(np.float32, 5, elements=values), st.integers
 RULES = [Mean(), TrimmedMean(share=0.3), Median(), Krum()]
 
 
-def combined(rule, pairs):
+def made(rule, pairs):
     """What a rule makes of (device, update, examples), which arrive in this order."""
     with UpdateStore(Path(tempfile.gettempdir()), size=5) as store:
         for device, update, examples in pairs:
             store.add(device, update, examples=examples)
-        return combine(rule, store)
+        return combined(rule, store)
 
 
 def named(pairs):
@@ -34,7 +34,7 @@ def test_any_order_of_arrival_gives_the_same_bits(rule, pairs, random):
     sent = named(pairs)
     shuffled = list(sent)
     random.shuffle(shuffled)
-    assert combined(rule, sent).tobytes() == combined(rule, shuffled).tobytes()
+    assert made(rule, sent).tobytes() == made(rule, shuffled).tobytes()
 
 
 @given(updates)
@@ -45,14 +45,14 @@ def test_the_mean_is_right_within_the_stated_precision(pairs):
     first = pairs[0][0].astype(np.longdouble)
     spread = sum(np.abs(update - first) * examples for update, examples in pairs) / total
     allowed = 7 * 2.0**-24 * spread + np.abs(exact) * 2.0**-24 + 2.0**-120
-    assert (np.abs(combined(Mean(), named(pairs)) - exact) <= allowed).all()
+    assert (np.abs(made(Mean(), named(pairs)) - exact) <= allowed).all()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 @given(arrays(np.float32, 5, elements=values), st.lists(st.integers(1, 1 << 20), min_size=3, max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_what_all_agree_on_stays_bit_for_bit(rule, update, examples):
-    same = combined(rule, named([(update, count) for count in examples]))
+    same = made(rule, named([(update, count) for count in examples]))
     assert same.tobytes() == (update + np.float32(0)).tobytes()
 
 
@@ -62,6 +62,6 @@ def test_what_all_agree_on_stays_bit_for_bit(rule, update, examples):
 def test_the_result_lies_between_the_least_and_the_greatest(rule, pairs):
     stacked = np.stack([update for update, _ in pairs])
     slack = 2.0**-20 * np.abs(stacked).max()
-    result = combined(rule, named(pairs))
+    result = made(rule, named(pairs))
     assert (result >= stacked.min(axis=0) - slack).all()
     assert (result <= stacked.max(axis=0) + slack).all()

@@ -1,5 +1,6 @@
 """A real federation on loopback: SuperLink with TLS and node authentication, three node processes, real jobs."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,10 +15,20 @@ from federation import TOKEN, Federation, make_key, public_pem
 from cloud.models.line import LocalRecipe
 from cloud.training.control import FlowerControl, SuperLinkAddress, empty_bundle
 from cloud.training.doors import DEVICE_CALLS
-from cloud.training.events import AttemptStarted, PhaseStarted, QueryRefused, RoundFinished
+from cloud.training.events import (
+    AttemptStarted,
+    PhaseStarted,
+    QueryRefused,
+    RoundFinished,
+    RoundStarted,
+    UpdateAccepted,
+    UpdateRefused,
+)
 from cloud.training.ledger import RunLedger
+from cloud.training.pace import Pace
 from cloud.training.result import read_result
 from cloud.training.spec import Member, RunSpec, write_spec
+from cloud.training.staleness import Buffer
 from edge.training.connection import FleetConnection
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import sha256
@@ -27,6 +38,7 @@ from tests.in_process_run import devices, run
 
 pytestmark = pytest.mark.system
 
+START = "weights.npz"
 DEVICES = ("watch-1", "watch-2", "watch-3")
 
 
@@ -145,6 +157,49 @@ def test_trees_grow_over_the_wire_as_they_do_in_one_process(federation, tmp_path
     stores = devices(tmp_path, "activity-trees", parts)
     here = run(tmp_path / "here", stores, members=members, seed=7, rounds=2, **spec)
     assert (result.digest, len(begin["trees.leaf"])) == (here.digest, 0)
+
+
+def test_training_with_a_buffer_runs_over_the_superlink(federation, first):
+    """FedBuff: each commit takes the first two updates; nobody waits for the third, which counts as stale."""
+    buffer = Buffer(size=2, concurrency=3, staleness=4)
+    result, ledger = finish(federation, "run-buffered", rounds=3, buffer=buffer, start=str(first[1].directory / START))
+    assert [(event.round, event.accepted) for event in result.rounds] == [(1, 2), (2, 2), (3, 2)]
+    accepted = [event for event in ledger.events() if isinstance(event, UpdateAccepted)]
+    assert {event.device for event in accepted} == set(DEVICES)
+    assert max(event.staleness for event in accepted) >= 1
+    assert not [event for event in ledger.events() if isinstance(event, UpdateRefused)]
+
+
+def test_a_round_closes_on_its_quorum_and_on_its_deadline(federation, first):
+    """The third device is frozen: two are a quorum, and without one the deadline of earlier rounds' pace decides."""
+    start = str(first[1].directory / START)
+    terms = {"rounds": 3, "round_timeout_s": 8.0, "min_devices": 2, "start": start}
+    directory = federation.directory / "run-paced"
+    write_spec(directory, spec(federation, "run-paced", pace=Pace(factor=2.0, quantile=0.5, least_s=1.0), **terms))
+    ledger = RunLedger(directory)
+    job = federation.start_job(directory, "run-paced")
+
+    def wait_for(kind, number):
+        while not (found := [e for e in ledger.events() if isinstance(e, kind) and e.round == number]):
+            assert job.poll() is None, federation.log_of("run-paced")
+            time.sleep(0.02)
+        return found[0]
+
+    wait_for(RoundFinished, 2)
+    frozen = federation.processes["watch-3"]
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        started = wait_for(RoundStarted, 3)
+        wait_for(UpdateRefused, 3)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+    assert started.deadline_s < 8.0
+    assert job.wait(90) == 0, federation.log_of("run-paced")
+    last = read_result(directory).rounds[-1]
+    assert (last.accepted, last.refused) == (2, 1)
+
+    result, _ = finish(federation, "run-quorum", rounds=1, pace=Pace(quorum=0.6), start=start, min_devices=2)
+    assert (result.rounds[0].accepted, result.rounds[0].late) == (2, 1)
 
 
 def test_a_run_starts_from_weights_after_a_night_of_trouble(federation, first):

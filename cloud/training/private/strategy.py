@@ -39,7 +39,7 @@ from shared.codec import pack
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
 from shared.masking import STEPS, Grid, width_for
 from shared.secagg import LOSS_REACH, SECAGG, STAGE, TAIL, Masked
-from shared.tasks.records import FLAT, flat_record
+from shared.tasks.records import FLAT
 from shared.tasks.weights import form
 
 TAILS = 6.0
@@ -124,7 +124,7 @@ class PrivateStrategy(RunStrategy):
         state = step(self._spec.strategy, self._flat, combined, self.state.state, round_=current.number)
         self.state = Checkpoint(current.number, self.state.weights, state)
         self._ledger.write_checkpoint(self.state)
-        return flat_record(self._flat), MetricRecord({fed.LOSS: self._loss})
+        return self.arrays(), MetricRecord({fed.LOSS: self._loss})
 
     def _out(self, current: _Round, device: str, error: HinterlandError | None) -> None:
         """Note that a device is out of the round; None is silence."""

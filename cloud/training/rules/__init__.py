@@ -6,18 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.training.rules.krum import Krum, krum
-from cloud.training.rules.mean import Mean, mean
+from cloud.training.rules.mean import Mean, mean_into
 from cloud.training.rules.order import Median, TrimmedMean, median, trimmed_mean
+from cloud.training.rules.sweep import Sink
 from cloud.training.updates import UpdateStore
 from shared.errors import ContractError
 
-__all__ = ["Krum", "Mean", "Median", "Rule", "TrimmedMean", "check_rule", "combine", "least"]
+__all__ = ["Krum", "Mean", "Median", "Rule", "TrimmedMean", "check_rule", "combine", "combined", "least"]
 
 Rule = Mean | TrimmedMean | Median | Krum
 
 
-def combine(rule: Rule, updates: UpdateStore) -> NDArray[np.float32]:
-    """Make one vector of the updates of a round.
+def combine(rule: Rule, updates: UpdateStore, into: Sink) -> None:
+    """Make one vector of the updates of a round, and hand it on a stretch at a time: nobody needs to hold it.
 
     Raises:
         ContractError: there are fewer than the rule needs.
@@ -27,13 +28,24 @@ def combine(rule: Rule, updates: UpdateStore) -> NDArray[np.float32]:
         raise ContractError(f"{len(updates)} updates are fewer than the {least(rule)} that this rule needs")
     match rule:
         case Mean():
-            return mean(updates)
+            mean_into(updates, into)
         case TrimmedMean():
-            return trimmed_mean(updates, share=rule.share)
+            trimmed_mean(updates, into, share=rule.share)
         case Median():
-            return median(updates)
+            median(updates, into)
         case Krum():
-            return krum(updates, attackers=rule.attackers, keep=rule.keep)
+            krum(updates, into, attackers=rule.attackers, keep=rule.keep)
+
+
+def combined(rule: Rule, updates: UpdateStore) -> NDArray[np.float32]:
+    """The whole of what `combine` hands on."""
+    vector = np.empty(updates.size, dtype=np.float32)
+
+    def keep(start: int, part: NDArray[np.float32]) -> None:
+        vector[start : start + part.size] = part
+
+    combine(rule, updates, keep)
+    return vector
 
 
 def least(rule: Rule) -> int:

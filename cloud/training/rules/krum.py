@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.training.rules.mean import mean
-from cloud.training.rules.sweep import sweep
+from cloud.training.rules.mean import mean_into
+from cloud.training.rules.sweep import Sink, sweep
 from cloud.training.updates import UpdateStore
 
 
@@ -32,13 +32,13 @@ class Krum(msgspec.Struct, frozen=True, kw_only=True, tag="krum"):
     """Updates that are averaged: 1 is Krum, more is Multi-Krum."""
 
 
-def krum(updates: UpdateStore, *, attackers: int, keep: int) -> NDArray[np.float32]:
-    """The mean of the `keep` updates with the lowest scores, each counted once.
+def krum(updates: UpdateStore, into: Sink, *, attackers: int, keep: int) -> None:
+    """Hand on the mean of the `keep` updates with the lowest scores, each counted once.
 
     Raises:
         FaultError: the disk is failing.
     """
-    return mean(updates, devices=select(updates, attackers=attackers, keep=keep), weighted=False)
+    mean_into(updates, into, devices=select(updates, attackers=attackers, keep=keep), weighted=False)
 
 
 def select(updates: UpdateStore, *, attackers: int, keep: int) -> list[str]:

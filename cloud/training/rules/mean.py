@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.training.rules.sweep import sweep
+from cloud.training.rules.sweep import Sink, sweep
 from cloud.training.updates import UpdateStore
 
 GROUP = 8
@@ -37,8 +37,8 @@ class Mean(msgspec.Struct, frozen=True, kw_only=True, tag="mean"):
     """Every update counts by its examples, which the gate caps by what the device registered."""
 
 
-def mean(updates: UpdateStore, *, devices: Sequence[str] | None = None, weighted: bool = True) -> NDArray[np.float32]:
-    """The mean of all updates, or of those of `devices`, each counted once unless `weighted` by examples.
+def mean_into(updates: UpdateStore, into: Sink, *, devices: Sequence[str] | None = None, weighted: bool = True) -> None:
+    """Hand on the mean of all updates, or of those of `devices`, each counted once unless `weighted` by examples.
 
     Raises:
         FaultError: the disk is failing.
@@ -46,7 +46,6 @@ def mean(updates: UpdateStore, *, devices: Sequence[str] | None = None, weighted
     chosen = {d: e for d, e in zip(updates.devices, updates.examples, strict=True) if devices is None or d in devices}
     names, counts = list(chosen), list(chosen.values()) if weighted else [1] * len(chosen)
     weights = (np.array(counts, dtype=np.float64) / sum(counts)).astype(np.float32)
-    result = np.empty(updates.size, dtype=np.float32)
     length = max(SHORTEST, min(LONGEST, updates.size // SHARE))
 
     def work(starts: Sequence[int]) -> None:
@@ -64,10 +63,10 @@ def mean(updates: UpdateStore, *, devices: Sequence[str] | None = None, weighted
                 np.multiply(part, weights[group : group + GROUP, None], out=part)
                 tile[len(members) :] = 0.0
                 np.add(sums, _add_up(tile[:, : base.size]), out=sums)
-            result[start : start + base.size] = sums
+            base[:] = sums
+            into(start, base)
 
     sweep(updates.size, length, work)
-    return result
 
 
 def _add_up(rows: NDArray[np.float32]) -> NDArray[np.float32]:

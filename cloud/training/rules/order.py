@@ -14,9 +14,8 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from cloud.training.rules.sweep import sweep
+from cloud.training.rules.sweep import Sink, sweep
 from cloud.training.updates import UpdateStore
 
 
@@ -31,28 +30,27 @@ class Median(msgspec.Struct, frozen=True, kw_only=True, tag="median"):
     """The median of each coordinate; of an even number of updates, the mean of the middle two."""
 
 
-def trimmed_mean(updates: UpdateStore, *, share: float) -> NDArray[np.float32]:
-    """The mean of each coordinate without `⌊share · clients⌋` values at either end.
+def trimmed_mean(updates: UpdateStore, into: Sink, *, share: float) -> None:
+    """Hand on the mean of each coordinate without `⌊share · clients⌋` values at either end.
 
     Raises:
         FaultError: the disk is failing.
     """
-    return _middle(updates, int(share * len(updates)))
+    _middle(updates, into, int(share * len(updates)))
 
 
-def median(updates: UpdateStore) -> NDArray[np.float32]:
-    """The median of each coordinate.
+def median(updates: UpdateStore, into: Sink) -> None:
+    """Hand on the median of each coordinate.
 
     Raises:
         FaultError: the disk is failing.
     """
-    return _middle(updates, (len(updates) - 1) // 2)
+    _middle(updates, into, (len(updates) - 1) // 2)
 
 
-def _middle(updates: UpdateStore, cut: int) -> NDArray[np.float32]:
+def _middle(updates: UpdateStore, into: Sink, cut: int) -> None:
     names, length = updates.devices, updates.block_length()
     kept = len(names) - 2 * cut
-    result = np.empty(updates.size, dtype=np.float32)
 
     def work(starts: Sequence[int]) -> None:
         tile = np.empty((len(names), length), dtype=np.float32)
@@ -64,7 +62,7 @@ def _middle(updates: UpdateStore, cut: int) -> NDArray[np.float32]:
             sums[:] = 0.0  # and so no zero comes out negative: processors sort 0 and −0 in orders of their own
             for row in part[cut : cut + kept]:
                 np.add(sums, row, out=sums)
-            result[start : start + sums.size] = np.divide(sums, kept, out=sums)
+            part[0] = np.divide(sums, kept, out=sums)
+            into(start, part[0])
 
     sweep(updates.size, length, work)
-    return result

@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 T = TypeVar("T")
+
+Sink = Callable[[int, NDArray[np.float32]], None]
+"""Takes what a rule made of a stretch, and the index where it begins: each stretch once, in any order, from several
+threads. The numbers are overwritten afterwards."""
 
 LANES = 2
 """Threads that a rule works with, on any machine: numpy and the kernel let go of the interpreter lock while they

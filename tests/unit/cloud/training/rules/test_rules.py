@@ -8,7 +8,7 @@ from flwr.serverapp.strategy import Krum as FlowerKrum
 from flwr.serverapp.strategy import MultiKrum as FlowerMultiKrum
 from flwr.supercore.task_identity import TaskIdentity
 
-from cloud.training.rules import Krum, Mean, Median, TrimmedMean, combine, least
+from cloud.training.rules import Krum, Mean, Median, TrimmedMean, combined, least
 from cloud.training.rules.krum import select, squared_distances
 from cloud.training.updates import UpdateStore
 from shared.errors import ContractError
@@ -64,49 +64,49 @@ def flowers(strategy, vectors, store):
 @pytest.mark.parametrize("clients", [1, 2, 7, 8, 9, 30])
 def test_the_mean_is_flowers(store, clients):
     vectors = filled(store, clients=clients)
-    np.testing.assert_allclose(combine(Mean(), store), flowers(FedAvg(), vectors, store), atol=2e-6)
+    np.testing.assert_allclose(combined(Mean(), store), flowers(FedAvg(), vectors, store), atol=2e-6)
 
 
 def test_the_length_of_a_stretch_leaves_no_trace(store, monkeypatch):
     filled(store, clients=19)
     module = importlib.import_module("cloud.training.rules.mean")  # the package's `mean` is the function
-    whole = combine(Mean(), store).tobytes()
+    whole = combined(Mean(), store).tobytes()
     for length in (1 << 10, 12_345, SIZE):
         monkeypatch.setattr(module, "SHORTEST", length)
-        assert combine(Mean(), store).tobytes() == whole
+        assert combined(Mean(), store).tobytes() == whole
 
 
 @pytest.mark.parametrize(("clients", "share"), [(5, 0.2), (10, 0.2), (11, 0.45), (4, 0.0)])
 def test_the_trimmed_mean_is_flowers(store, clients, share):
     vectors = filled(store, clients=clients)
-    ours = combine(TrimmedMean(share=share), store)
+    ours = combined(TrimmedMean(share=share), store)
     np.testing.assert_allclose(ours, flowers(FedTrimmedAvg(beta=share), vectors, store), atol=2e-6)
 
 
 @pytest.mark.parametrize("clients", [1, 2, 9, 10])
 def test_the_median_is_flowers(store, clients):
     vectors = filled(store, clients=clients)
-    np.testing.assert_allclose(combine(Median(), store), flowers(FedMedian(), vectors, store), atol=1e-6)
+    np.testing.assert_allclose(combined(Median(), store), flowers(FedMedian(), vectors, store), atol=1e-6)
 
 
 def test_krum_is_flowers(store):
     vectors = filled(store, clients=11, liars=3, equal=True)
-    ours = combine(Krum(attackers=3), store)
+    ours = combined(Krum(attackers=3), store)
     np.testing.assert_array_equal(ours, flowers(FlowerKrum(num_malicious_nodes=3), vectors, store))
 
 
 def test_multi_krum_is_flowers_where_all_count_the_same(store):
     vectors = filled(store, clients=11, liars=3, equal=True)
     theirs = flowers(FlowerMultiKrum(num_malicious_nodes=3, num_nodes_to_select=5), vectors, store)
-    np.testing.assert_allclose(combine(Krum(attackers=3, keep=5), store), theirs, atol=2e-6)
+    np.testing.assert_allclose(combined(Krum(attackers=3, keep=5), store), theirs, atol=2e-6)
 
 
 @pytest.mark.parametrize("rule", [TrimmedMean(share=0.3), Median(), Krum(attackers=3), Krum(attackers=3, keep=4)])
 def test_liars_do_not_move_a_robust_rule_far(store, rule):
     vectors = filled(store, clients=11, liars=3)
     honest = np.mean([vectors[device] for device in store.devices[3:]], axis=0)
-    assert np.abs(combine(rule, store) - honest).max() < 1.5
-    assert np.abs(combine(Mean(), store) - honest).max() > 5
+    assert np.abs(combined(rule, store) - honest).max() < 1.5
+    assert np.abs(combined(Mean(), store) - honest).max() > 5
 
 
 @pytest.mark.parametrize("rule", [TrimmedMean(), Median(), Krum(attackers=1, keep=2)])
@@ -118,7 +118,7 @@ def test_a_robust_rule_ignores_claimed_examples(tmp_path, rule):
             with UpdateStore(tmp_path, size=SIZE) as again:
                 for device, vector in vectors.items():
                     again.add(device, vector, examples=claim if device == "d-003" else 1)
-                results.append(combine(rule, again).tobytes())
+                results.append(combined(rule, again).tobytes())
     assert results[0] == results[1]
 
 
@@ -139,4 +139,4 @@ def test_too_few_updates_for_a_promise_are_refused(store):
     filled(store, clients=4)
     assert least(Krum(attackers=1)) == 5
     with pytest.raises(ContractError):
-        combine(Krum(attackers=1), store)
+        combined(Krum(attackers=1), store)
