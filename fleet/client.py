@@ -19,6 +19,7 @@ from shared.bundle import Schema
 from shared.distribution import Distribution, Fleet
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
+from shared.privacy import Budget, Population
 from shared.quarantine import Released, Suspect
 
 T = TypeVar("T")
@@ -127,6 +128,14 @@ class Client:
     def release_device(self, device: str, *, reason: str) -> Suspect:
         """Let a device back into later runs."""
         return self._send("POST", f"/quarantine/{quote(device, safe='')}/release", Released(reason=reason), Suspect)
+
+    def populations(self) -> list[Population]:
+        """Every population with a privacy budget or something spent of it."""
+        return self._get("/privacy", list[Population])
+
+    def set_privacy_budget(self, population: str, budget: Budget) -> Population:
+        """Promise a population a budget over all runs."""
+        return self._send("PUT", f"/privacy/{quote(population, safe='')}", budget, Population)
 
     def fleets(self) -> list[Fleet]:
         """Every fleet, and how it is sent model bytes."""

@@ -16,6 +16,7 @@ from fleet.commands.fleets import fleets_app
 from fleet.commands.insight import drift, events, status, telemetry
 from fleet.commands.keys import keys_app, whoami
 from fleet.commands.models import models_app, releases_app
+from fleet.commands.privacy import privacy_app
 from fleet.commands.quarantine import quarantine_app
 from fleet.commands.rollouts import rollouts_app
 from fleet.commands.runs import runs_app
@@ -71,6 +72,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(fleets_app, name="fleets")
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
+app.add_typer(privacy_app, name="privacy")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(releases_app, name="releases")
 app.add_typer(rollouts_app, name="rollouts")

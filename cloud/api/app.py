@@ -18,6 +18,7 @@ from cloud.api.routes import (
     insight,
     keys,
     models,
+    privacy,
     quarantine,
     releases,
     rollouts,
@@ -26,7 +27,7 @@ from cloud.api.routes import (
 from cloud.api.services import Services, action_of, is_open
 from shared.api import PREFIX
 
-ROUTES = (enrolment, keys, devices, fleets, models, runs, quarantine, releases, approvals, rollouts, insight)
+ROUTES = (enrolment, keys, devices, fleets, models, runs, privacy, quarantine, releases, approvals, rollouts, insight)
 
 
 def create_app(services: Services) -> FastAPI:

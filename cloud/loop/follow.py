@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from cloud.audit.log import AuditLog
+from cloud.loop.privacy import take_spending
 from cloud.loop.quarantine import take_refusal
 from cloud.store.events import Events
 from cloud.store.runs import Round, Run, Runs, RunState
@@ -17,6 +18,7 @@ from cloud.training.events import (
     AttemptStarted,
     Cause,
     PhaseStarted,
+    PrivacySpent,
     QueryRefused,
     RoundFinished,
     RoundStarted,
@@ -55,6 +57,8 @@ def _take(connection: Connection, run: Run, event: AnyEvent) -> None:
                 take_refusal(connection, run, event)
             text = f"{run.id} took nothing from {event.device}: {event.reason}"
             tell("run.refused", run.id, text, at=event.at, device=event.device, reason=event.reason)
+        case PrivacySpent():
+            take_spending(connection, run, event)
         case RoundFinished():
             _finish_round(connection, run, event)
         case RunFailed():

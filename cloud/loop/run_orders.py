@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from cloud.audit.log import AuditLog
+from cloud.loop.privacy import with_spent
 from cloud.models.line import ModelLine, line_from
 from cloud.store.devices import Device, Devices
 from cloud.store.events import Events
@@ -38,7 +39,8 @@ def order_run(
 
     Raises:
         UnknownError: no such line, device, or run to go on from.
-        RefusedError: the line is only imported, a run of it is open, or a device cannot train yet.
+        RefusedError: the line is only imported, a run of it is open, a device cannot train yet, or the population
+            cannot pay.
         ContractError: an override is none, or contradicts the others.
     """
     line = line_from(Lines(connection).get(request.model).document)
@@ -54,6 +56,7 @@ def order_run(
             hint="`hinterland quarantine list` says why, `hinterland quarantine release` lets one back in.",
         )
     spec = _spec(line, request, run=f"{line.name}-run-{number}", members=members, number=number)
+    spec = with_spent(connection, spec)
     if request.start:
         runs.get(request.start)
     run = Run(

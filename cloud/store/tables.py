@@ -24,10 +24,13 @@ from sqlalchemy import (
 
 from cloud.store.base import COUNTER, DIGEST, NAME, metadata
 from cloud.store.distribution_tables import distribution
+from cloud.store.privacy_tables import budgets, disclosures
 from cloud.store.quarantine_tables import quarantine, strikes
 from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence, shadow_waves
 
 __all__ = [
+    "budgets",
+    "disclosures",
     "distribution",
     "metadata",
     "quarantine",

@@ -72,6 +72,10 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/devices/{device}/revoke"): Call("/devices/secret-1/revoke", "operator", {"reason": "x"}),
     ("GET", "/v1/quarantine"): Call("/quarantine", shared=True),
     ("POST", "/v1/quarantine/{device}/release"): Call("/quarantine/secret-1/release", "operator", {"reason": "x"}),
+    ("GET", "/v1/privacy"): Call("/privacy", shared=True),
+    ("PUT", "/v1/privacy/{population}"): Call(
+        "/privacy/street", "release-manager", {"epsilon": 8.0, "delta": 1e-5, "reason": "x"}, fleet="*"
+    ),
     ("GET", "/v1/fleets"): Call("/fleets", shared=True),
     ("GET", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution"),
     ("PUT", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution", "operator", {"rate_mib_s": 2.0}),

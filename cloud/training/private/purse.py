@@ -5,7 +5,7 @@ from __future__ import annotations
 from cloud.training.events import BudgetReached, PrivacySpent
 from cloud.training.ledger import RunLedger
 from cloud.training.private.accountant import BudgetError, check_budget, distinct, epsilon
-from cloud.training.private.terms import Charge, Noise, Private
+from cloud.training.private.terms import Charge, Noise, Private, population_of
 from shared.clock import Clock
 
 
@@ -13,7 +13,7 @@ class Purse:
     """Pays for disclosures; each payment is durable before it returns."""
 
     def __init__(self, terms: Private, noise: Noise, *, run: str, task: str, ledger: RunLedger, clock: Clock) -> None:
-        self.population = noise.population or task
+        self.population = population_of(terms, task=task)
         self._noise = noise
         self._run = run
         self._ledger = ledger

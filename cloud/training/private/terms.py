@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from shared.errors import ContractError, RefusedError
+from shared.ids import check_name
 from shared.secagg import LEAST_NEIGHBOURS
 
 
@@ -89,6 +90,8 @@ def check_private(terms: Private, *, devices: int) -> Private:
         ContractError: a number is out of range.
     """
     noise = terms.noise
+    if noise is not None and noise.population:
+        check_name(noise.population, kind="population")
     right = {
         "least": LEAST_NEIGHBOURS < terms.least <= devices,
         "neighbours": terms.neighbours == 0 or (terms.neighbours >= LEAST_NEIGHBOURS and terms.neighbours % 2 == 0),
@@ -121,3 +124,8 @@ def exclude_robust(terms: Private | None, rule: str) -> None:
             " and secure aggregation keeps the coordinator from seeing any",
             hint="Drop `privacy`, or take the mean; a clip bound limits what one device can do to it.",
         )
+
+
+def population_of(terms: Private | None, *, task: str) -> str:
+    """Whose budget a run with these terms draws on; empty if it discloses nothing that is counted."""
+    return "" if terms is None or terms.noise is None else terms.noise.population or task

@@ -150,6 +150,10 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
     said = {"reason": "new sensor"}
     await play("POST /v1/quarantine/{device}/release", "device.release", path=path, reason="new sensor", json=said)
 
+    promise = {"epsilon": 8.0, "delta": 1e-5, "reason": "as agreed"}
+    path = "/v1/privacy/street"
+    await play("PUT /v1/privacy/{population}", "privacy.budget", path=path, reason="as agreed", json=promise)
+
     asked = {"name": "bob", "roles": ["viewer"], "reason": "joined"}
     await play("POST /v1/keys", "key.create", reason="joined", json=asked)
     path = "/v1/keys/bob/revoke"

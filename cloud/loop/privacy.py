@@ -1,0 +1,138 @@
+"""What runs disclose about a population: carried from ledgers into the database, and held against every later order."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+from sqlalchemy import Connection
+
+from cloud.audit.log import AuditLog
+from cloud.store.events import Events
+from cloud.store.privacy import BudgetRow, Disclosure, Privacy
+from cloud.store.runs import Run, Runs
+from cloud.training.events import PrivacySpent
+from cloud.training.private.terms import Charge, population_of
+from cloud.training.spec import RunSpec
+from shared.errors import ContractError, RefusedError
+from shared.ids import check_name
+from shared.privacy import Budget
+
+UNREAD = "unread"
+"""Stands for the disclosures of a round of which the ledger cannot be read any more."""
+
+
+def take_spending(connection: Connection, run: Run, event: PrivacySpent) -> None:
+    """Keep what a run's ledger says it paid; once, however often it is told."""
+    row = Disclosure(
+        run=run.id,
+        round=event.round,
+        release=event.release,
+        population=event.population,
+        at=event.at,
+        multiplier=event.multiplier,
+        epsilon=event.epsilon,
+        delta=event.delta,
+    )
+    if Privacy(connection).disclose(row):
+        text = (
+            f"{run.id} round {event.round}: {event.population} has spent ε = {event.epsilon:.4g} at δ = {event.delta:g}"
+        )
+        Events(connection).add("privacy.spent", run.id, text, at=event.at, population=event.population)
+
+
+def take_unread(connection: Connection, run: Run, *, at: float) -> None:
+    """Count each round of a run whose ledger is lost as disclosed: more than it spent, never less."""
+    spec = msgspec.convert(run.spec, RunSpec)
+    population = population_of(spec.privacy, task=spec.task)
+    if not population or spec.privacy is None or spec.privacy.noise is None:
+        return
+    noise, store = spec.privacy.noise, Privacy(connection)
+    for number in range(1, spec.rounds + 1):
+        store.disclose(
+            Disclosure(
+                run=run.id,
+                round=number,
+                release=UNREAD,
+                population=population,
+                at=at,
+                multiplier=noise.multiplier,
+                epsilon=noise.epsilon,
+                delta=noise.delta,
+            )
+        )
+
+
+def with_spent(connection: Connection, spec: RunSpec) -> RunSpec:
+    """The specification of an order, with all that its population disclosed before.
+
+    Raises:
+        ContractError: somebody else filled that in.
+        RefusedError: another run draws on the same budget, the terms promise less than the population was promised,
+            or everything is spent.
+    """
+    if spec.privacy is None:
+        return spec
+    if spec.privacy.spent:
+        raise ContractError("an order cannot set 'privacy.spent'", hint="Leave it out: the coordinator knows it.")
+    population, noise = population_of(spec.privacy, task=spec.task), spec.privacy.noise
+    if noise is None:
+        return spec
+    _check_alone(connection, population)
+    store = Privacy(connection)
+    promised = store.budget(population)
+    if promised is not None and (noise.epsilon > promised.epsilon or noise.delta > promised.delta):
+        raise RefusedError(
+            f"{population} was promised ε = {promised.epsilon:g} at δ = {promised.delta:g},"
+            f" the run would take ε = {noise.epsilon:g} at δ = {noise.delta:g}",
+            hint="Lower the run's terms; `hinterland privacy budget` changes the promise, which the audit log tells.",
+        )
+    rows = store.disclosures(population)
+    spent = max((row.epsilon for row in rows if row.delta <= noise.delta), default=0.0)
+    if spent >= noise.epsilon:
+        raise RefusedError(
+            f"{population} has spent ε = {spent:.4g} of {noise.epsilon:g} at δ = {noise.delta:g}: nothing is left",
+            hint="`hinterland privacy list` says on what. A greater budget changes a promise to the population.",
+        )
+    charges = tuple(Charge(run=r.run, round=r.round, release=r.release, multiplier=r.multiplier) for r in rows)
+    return msgspec.structs.replace(spec, privacy=msgspec.structs.replace(spec.privacy, spent=charges))
+
+
+def set_budget(connection: Connection, population: str, wanted: Budget, *, at: float, by: str, reason: str) -> None:
+    """Promise a population a budget over all runs.
+
+    Raises:
+        ContractError: no population's name.
+        RefusedError: a number is out of range, or nobody says why.
+    """
+    check_name(population, kind="population")
+    if not (0.0 < wanted.epsilon < math.inf and 0.0 < wanted.delta < 1.0):
+        raise RefusedError("a budget is out of range", hint="ε above 0, δ between 0 and 1.")
+    if not reason.strip():
+        raise RefusedError("a budget needs a reason", hint="Say what was promised to whom, with --reason.")
+    store = Privacy(connection)
+    held = store.budget(population)
+    row = BudgetRow(population=population, epsilon=wanted.epsilon, delta=wanted.delta, at=at, by=by, reason=reason)
+    store.put_budget(row)
+    AuditLog(connection).add(
+        at=at,
+        actor=by,
+        action="privacy.budget",
+        subject=population,
+        reason=reason,
+        before={"epsilon": held.epsilon, "delta": held.delta} if held else {},
+        after={"epsilon": wanted.epsilon, "delta": wanted.delta},
+    )
+    text = f"{population} is promised ε = {wanted.epsilon:g} at δ = {wanted.delta:g}: {reason}"
+    Events(connection).add("privacy.budget", population, text, at=at)
+
+
+def _check_alone(connection: Connection, population: str) -> None:
+    """Two runs that know nothing of each other's spending would each spend what is left."""
+    for run in Runs(connection).open():
+        other = msgspec.convert(run.spec, RunSpec)
+        if population_of(other.privacy, task=other.task) == population:
+            raise RefusedError(
+                f"{run.id} draws on the budget of {population} and is not over yet",
+                hint="Wait for it: `hinterland runs watch`.",
+            )
