@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from cloud.audit.log import AuditLog
+from cloud.loop.run_orders import rehearse
 from cloud.models.line import ModelLine, line_from, shares
 from cloud.models.line import document_of as line_document
 from cloud.rollout.desired import desired
@@ -42,6 +43,7 @@ def apply_line(
     line = line_from({"name": name} | document)
     if line.name != name:
         raise ContractError(f"the document is about {line.name!r}, the address about {name!r}")
+    rehearse(line)
     store, fresh = Lines(connection), LineRow(name=name, document=line_document(line), updated_at=at)
     held = store.find(name)
     if held is not None and line_from(held.document) == line:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -16,9 +18,14 @@ from cloud.store.events import Events
 from cloud.store.lines import Lines
 from cloud.store.quarantine import Quarantine
 from cloud.store.runs import OPEN, Run, Runs, RunState
+from cloud.training.rules import check_rule, least
 from cloud.training.spec import Member, RunSpec, check
+from cloud.training.terms import Terms
 from shared.api import RunRequest
 from shared.errors import ContractError, RefusedError
+
+MOST_IMAGINED = 10_000
+"""Devices of a rehearsal; a line that asks for more is refused."""
 
 FIXED = frozenset({"run", "task", "members", "model", "start", "champion"})
 """Fields of a specification that an order cannot override."""
@@ -94,6 +101,42 @@ def spec_of(run: Run) -> RunSpec:
     return msgspec.convert(run.spec, RunSpec)
 
 
+def rehearse(line: ModelLine) -> None:
+    """Check that a line's terms of training go together, before anybody orders a run on them.
+
+    As many devices are imagined as the terms ask for at least; how many there are is known when a run is ordered.
+
+    Raises:
+        ContractError: a number is out of range, or two terms exclude each other.
+        RefusedError: likewise, for a robust rule in a private run.
+    """
+    terms = line.training
+    if terms.privacy is not None and terms.privacy.spent:
+        raise ContractError("a model line cannot set 'privacy.spent'", hint="Leave it out: the coordinator knows it.")
+    check_rule(terms.rule)
+    drawn = math.ceil(least(terms.rule) / terms.fraction) if 0.0 < terms.fraction <= 1.0 else 1
+    private = terms.privacy.least if terms.privacy else 1
+    size = min(max(line.min_devices, drawn, private, terms.buffer.size, 1), MOST_IMAGINED)
+    members = [Member(device=f"device-{number}", node=number) for number in range(1, size + 1)]
+    spec = RunSpec(
+        run=line.name,
+        task=line.task,
+        model=line.name,
+        members=members,
+        seed=line.seed,
+        rounds=line.rounds,
+        local=line.recipe,
+        min_devices=line.min_devices,
+        bar=line.bar,
+        **_terms(line),
+    )
+    check(spec)
+
+
+def _terms(line: ModelLine) -> dict[str, Any]:
+    return {name: getattr(line.training, name) for name in Terms.__struct_fields__}
+
+
 def _check_free(line: ModelLine, runs: Runs) -> None:
     if not line.task:
         raise RefusedError(f"{line.name} is only imported: its line names no task", hint="Give the line a `task`.")
@@ -141,6 +184,7 @@ def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Membe
         min_devices=line.min_devices,
         start=request.start,
         bar=line.bar,
+        **_terms(line),
     )
     try:
         return check(msgspec.convert(msgspec.to_builtins(base) | request.overrides, RunSpec))

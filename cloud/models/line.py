@@ -15,6 +15,7 @@ from cloud.drift.retrain import RetrainPolicy
 from cloud.models.gates import Bar
 from cloud.rollout.document import check
 from cloud.rollout.spec import Abort, Budget, Gates, Growth, Shadow, Spec, WaveSize, Window
+from cloud.training.terms import Terms
 from shared.bundle import Schema
 from shared.errors import ContractError, RefusedError
 from shared.ids import check_name
@@ -69,6 +70,9 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
 
     members: tuple[str, ...] = ()
     """Devices that train it; every enrolled device of its fleets when empty."""
+
+    training: Terms = Terms()
+    """Who takes part in its rounds, how updates travel and are combined, and what runs may disclose."""
 
     bar: Bar = Bar()
     fleets: tuple[str, ...] = ()
@@ -163,6 +167,9 @@ def line_from(document: dict[str, Any]) -> ModelLine:
     unknown = sorted(document.keys() - set(ModelLine.__struct_fields__))
     if unknown:
         raise ContractError(f"a model line has no {unknown[0][:80]!r}")
+    unknown = sorted(document.get("training", {}).keys() - set(Terms.__struct_fields__))
+    if unknown:
+        raise ContractError(f"the training of a model line has no {unknown[0][:80]!r}")
     return check_line(line)
 
 

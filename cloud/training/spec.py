@@ -12,16 +12,17 @@ import msgspec
 from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
 from cloud.training.gate_terms import GateTerms, check_terms
-from cloud.training.optimisers import Momentum, Strategy, check_strategy
-from cloud.training.pace import Pace, check_pace
-from cloud.training.private.terms import Private, check_private, exclude_robust
-from cloud.training.rules import Mean, Rule, check_rule, least
-from cloud.training.selection import Selection, check_selection
-from cloud.training.staleness import Buffer, check_buffer
+from cloud.training.optimisers import check_strategy
+from cloud.training.pace import check_pace
+from cloud.training.private.terms import check_private, exclude_robust
+from cloud.training.rules import Mean, check_rule, least
+from cloud.training.selection import check_selection
+from cloud.training.staleness import check_buffer
+from cloud.training.terms import Terms
 from shared.durable import write_atomic
 from shared.errors import ContractError
 from shared.ids import check_name, device_id
-from shared.tasks.compression import Compression, Kind, check_compression
+from shared.tasks.compression import Kind, check_compression
 
 FILE = "spec.json"
 
@@ -40,7 +41,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """From earlier runs, when this one was ordered (`cloud.training.quarantine`)."""
 
 
-class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+class RunSpec(Terms, frozen=True, kw_only=True):
     """One federated run. The same spec over the same data gives the same model, bit for bit."""
 
     run: str
@@ -48,47 +49,14 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     members: list[Member]
     seed: int
     rounds: int = 10
-    fraction: float = 1.0
-    """Share of the members that a round's cohort draws, 0 to 1."""
-
     local: LocalRecipe = LocalRecipe()
     """What each client does in each round."""
-
-    local_parts: tuple[str, ...] = ()
-    """Prefixes of the tensors that stay on the devices (`shared.tasks.local_parts`), for example `head.`."""
-
-    compression: Compression = Compression()
-    """How updates travel; without loss unless it is named."""
-
-    rule: Rule = Mean()
-    """How the updates of a round become one."""
-
-    strategy: Strategy = Momentum()
-    """How the global model follows that one."""
 
     min_devices: int = 2
     """Fewer accepted updates in a round, or fewer members online at the start, fail the run."""
 
-    round_timeout_s: float = 60.0
-    """After this a round closes over whoever answered."""
-
-    selection: Selection = Selection()
-    """Whom rounds draw."""
-
-    pace: Pace = Pace()
-    """How long rounds wait. By default the result stays a function of the spec and the data alone."""
-
-    buffer: Buffer = Buffer()
-    """Asynchronous training; by default rounds are synchronous."""
-
-    gather_timeout_s: float = 30.0
-    """How long the run waits at its start for all members to be online, before it goes on with a quorum."""
-
     start: str = ""
     """Path of a weights file (`.npz`) to go on from; empty starts afresh with federated input statistics."""
-
-    privacy: Private | None = None
-    """Secure aggregation and differential privacy; None lets the coordinator see each update."""
 
     champion: str = ""
     """Path of the serving release's float file, which the challenger is compared with; empty for none."""
@@ -96,14 +64,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     bar: Bar = Bar()
     """What the candidate files must clear on the devices' hold-outs."""
 
-    gate: GateTerms = GateTerms()
-    """How strict the gate is with client updates."""
-
     model: str = ""
     """Name of the model line; told to devices, whose owners may not allow it."""
-
-    purpose: str = "training"
-    """What it is for, a name; likewise."""
 
 
 def check(spec: RunSpec) -> RunSpec:
