@@ -48,6 +48,16 @@ from shared.tasks.records import FLAT, Sendable, flat_record, view
 from shared.tasks.weights import form, weights_digest
 
 
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """What single updates meet on their way into a round."""
+
+    gate: Gate
+    """Around the global weights as they were sent."""
+
+    updates: UpdateStore
+
+
 @dataclass(slots=True)
 class _Round:
     """A round in progress."""
@@ -55,12 +65,10 @@ class _Round:
     number: int
     started: float
     cohort: list[str]
-    gate: Gate
-    """Around the global weights as they were sent."""
-
     sent: ArrayRecord
-    updates: UpdateStore
     window: Window
+    intake: _Intake = field(init=False)
+    """While updates are taken in; a private round has none, for it sees no single update."""
 
     losses: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Accepted device → its examples and training loss."""
@@ -124,25 +132,11 @@ class RunStrategy(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        number = self._begin + server_round
-        out = self.conduct.quarantined(self._registered, before=number)
-        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock, out=out)
-        drawn = window.started.cohort
-        gate = self._gate()
-        self._round = _Round(
-            number,
-            self._clock.monotonic(),
-            drawn,
-            gate,
-            arrays,
-            UpdateStore(self._ledger.directory, size=self._flat.size),
-            window,
-        )
+        current = self._open(self._begin + server_round, arrays)
         if isinstance(grid, Closable):
-            grid.closed = lambda: window.is_closed(now=self._clock.monotonic())
-        self._tell(msgspec.structs.replace(window.started, quarantined=out))
+            grid.closed = lambda: current.window.is_closed(now=self._clock.monotonic())
         weights = Carried(arrays, form(self.state.weights))
-        messages = [self._training(device, number, weights) for device in drawn]
+        messages = [self._training(device, current.number, weights) for device in current.cohort]
         if self._spec.local.scaffold:
             control = flat_record(control_in(self.state.state, self._flat.size))
             for message in messages:
@@ -158,7 +152,8 @@ class RunStrategy(FedAvg):
             TransportError: too few usable updates; another attempt goes on from the last committed round.
         """
         current = self._current()
-        with current.updates:
+        with UpdateStore(self._ledger.directory, size=self._flat.size) as updates:
+            current.intake = _Intake(self._gate(), updates)
             for device, reply in self._roster.answers(replies):
                 self._take(current, device, reply)
                 del reply  # before the next one is fetched
@@ -202,6 +197,14 @@ class RunStrategy(FedAvg):
         finished = self._finished(current, dict(sorted(scores.items())))
         self._tell(finished)
         return MetricRecord({fed.LOSS: finished.loss, "accuracy": finished.accuracy})
+
+    def _open(self, number: int, arrays: ArrayRecord) -> _Round:
+        """Draw the cohort of a round, and put on record that it has begun."""
+        out = self.conduct.quarantined(self._registered, before=number)
+        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock, out=out)
+        self._round = _Round(number, self._clock.monotonic(), window.started.cohort, arrays, window)
+        self._tell(msgspec.structs.replace(window.started, quarantined=out))
+        return self._round
 
     def _gate(self) -> Gate:
         """What the updates of a round must pass."""
@@ -247,7 +250,7 @@ class RunStrategy(FedAvg):
         current.sent.clear()  # everybody has answered: as large as the model, and Flower's loop still holds it
         control = self._control(current)  # before the weights move, of which it speaks
         moving = Step(self._spec.strategy, self._flat, self.state.state, round_=current.number)
-        combine(self._spec.rule, current.updates, moving.take)
+        combine(self._spec.rule, current.intake.updates, moving.take)
         self.state = Checkpoint(current.number, self.state.weights, moving.state | control)
 
     def _control(self, current: _Round) -> dict[str, NDArray[np.float32]]:
@@ -256,7 +259,7 @@ class RunStrategy(FedAvg):
             return {}
         before = control_in(self.state.state, self._flat.size)
         after = control_after(
-            current.updates, self._flat, before, local=self._spec.local, population=len(self._registered)
+            current.intake.updates, self._flat, before, local=self._spec.local, population=len(self._registered)
         )
         return {CONTROL: after}
 
@@ -291,12 +294,13 @@ class RunStrategy(FedAvg):
         Raises:
             ContractError, GateError: it may not count.
         """
-        update = self._unpacking.read(content, current.gate.model)
-        return current.gate.admit(update, metrics_of(content).get(fed.EXAMPLES), registered=registered)
+        gate = current.intake.gate
+        update = self._unpacking.read(content, gate.model)
+        return gate.admit(update, metrics_of(content).get(fed.EXAMPLES), registered=registered)
 
     def _keep(self, current: _Round, device: str, admitted: Admitted) -> None:
         """Hold an update until the round is closed."""
-        current.updates.add(device, admitted.update[FLAT], examples=admitted.examples)
+        current.intake.updates.add(device, admitted.update[FLAT], examples=admitted.examples)
 
     def _refuse(self, current: _Round, refused: UpdateRefused) -> None:
         current.refused[refused.device] = refused.cause

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from cloud.training.asking import Carried
 from cloud.training.cohort import local_seed
 from cloud.training.events import DeviceScore, RoundFinished, UpdateMasked
-from cloud.training.gate import Gate
 from cloud.training.ledger import Checkpoint
 from cloud.training.optimisers import step
 from cloud.training.private.accountant import BudgetError
@@ -30,16 +29,14 @@ from cloud.training.private.purse import Purse
 from cloud.training.private.secret import influence, noisy, release_of, run_secret
 from cloud.training.private.terms import Noise, Private, Where
 from cloud.training.refusals import refusal, silence
-from cloud.training.schedule import Closable, open_window
+from cloud.training.schedule import Closable
 from cloud.training.spec import RunSpec
 from cloud.training.strategy import RunStrategy, _Round
-from cloud.training.updates import UpdateStore
 from shared import federation as fed
 from shared.codec import pack
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
 from shared.masking import STEPS, Grid, width_for
 from shared.secagg import LOSS_REACH, SECAGG, STAGE, TAIL, Masked
-from shared.tasks.records import FLAT
 from shared.tasks.weights import form
 
 TAILS = 6.0
@@ -80,19 +77,12 @@ class PrivateStrategy(RunStrategy):
         number = self._begin + server_round
         if self._purse:
             self._purse.afford(number)
-        out = self.conduct.quarantined(self._registered, before=number)
-        window = open_window(self._spec, self._ledger, self._registered, number, clock=self._clock, out=out)
-        drawn = window.started.cohort
-        kept = UpdateStore(self._ledger.directory, size=1)
-        kept.close()  # no update is ever kept
-        gate = Gate.around({FLAT: self._flat}, self._spec.gate, bound=0.0)
-        self._round = _Round(number, self._clock.monotonic(), drawn, gate, arrays, kept, window)
+        current = self._open(number, arrays)
         if isinstance(grid, Closable):
             grid.closed = bool  # whoever is not waited for costs shares of all the others
-        self._tell(msgspec.structs.replace(window.started, quarantined=out))
         self._delivered, self._loss = [], 0.0
-        self._collection = self._collect(self._round, grid)
-        trainers = self._collection.share(drawn)
+        self._collection = self._collect(current, grid)
+        trainers = self._collection.share(current.cohort)
         if self._purse and self._noise and self._noise.where is Where.LOCAL:
             # each request makes devices draw fresh noise, so each one is a disclosure, even of the same update
             self._purse.pay(number, f"request {self._purse.payments(number) + 1}")
