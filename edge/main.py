@@ -95,6 +95,7 @@ def _train(settings: conf.Settings) -> None:
 
     from edge.training.policy import SitePolicy
     from edge.training.trainer import TrainerSettings, run_trainer
+    from shared.task_compute import Compute, Precision
 
     owner = settings.training.policy
     identity = Identity.load(settings.state / "identity")
@@ -113,6 +114,7 @@ def _train(settings: conf.Settings) -> None:
                 refuse=tuple(owner.refuse),
                 hours=tuple(owner.hours),
             ),
+            compute=Compute(device=settings.training.device, precision=Precision(settings.training.precision)),
         )
     )
 

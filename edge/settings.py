@@ -190,6 +190,12 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     data: str = ""
     """Directory of the local data sets, `<task>/train.npz` and `<task>/holdout.npz`; default `<state>/data`."""
 
+    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")] = "auto"
+    """Where models train: `auto` (a GPU where torch can use one), `cpu`, `cuda` or `cuda:n`."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers in which training multiplies: float32 on a CPU, on a GPU what it is made for."""
+
     policy: PolicySettings = PolicySettings()
 
 

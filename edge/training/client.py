@@ -31,7 +31,8 @@ from shared.codec import pack, unpack
 from shared.errors import ContractError, HinterlandError
 from shared.federation import Condition, Instruction, MomentsAnswer, RangesAnswer
 from shared.secagg import STAGE, Masked, Setup, ShareKeys, Stage
-from shared.task import Examples, Trained
+from shared.task import Examples, TaskAdapter, Trained
+from shared.task_compute import Compute, placed
 from shared.task_trees import GrowsTrees
 from shared.tasks import adapter
 from shared.tasks.records import FLAT, from_record
@@ -45,6 +46,7 @@ def build_client(
     condition: Callable[[], Condition] = Condition,
     clock: Clock | None = None,
     owner: Owner | None = None,
+    compute: Compute | None = None,
 ) -> ClientApp:
     """Make the app over the device's own data.
 
@@ -53,7 +55,12 @@ def build_client(
         condition: says how the device is.
         clock: tells when a budget is spent.
         owner: asked before any message is answered, where there is one.
+        compute: where models train and are scored; on the CPU unless it says otherwise.
     """
+
+    def family(name: str) -> TaskAdapter:
+        return placed(adapter(name), compute or Compute())
+
     # the memory comes after the owner: what was answered once may be forbidden by now
     app = ClientApp(mods=[*([_owner_first(owner)] if owner else []), Memory().mod])
     clock, controls = clock or SystemClock(), ControlStore(store.directory)
@@ -66,7 +73,7 @@ def build_client(
         weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
         begun = kept.before(line_of(wanted), run=wanted.run, round_=wanted.round)
         own = with_own(weights, begun.local, wanted)
-        task = adapter(wanted.task)
+        task = family(wanted.task)
         trained = learn(message, wanted, training, start=own, task=task, controls=controls, clock=clock)
         if isinstance(task, GrowsTrees):
             return Message(tree_answer(task, trained), reply_to=message)
@@ -75,13 +82,13 @@ def build_client(
     def learnt(message: Message) -> Trained:
         wanted, (training, _) = _read(message, store)
         start = from_record(message.content.get(fed.ARRAYS), wanted.form)
-        return learn(message, wanted, training, start=start, task=adapter(wanted.task), controls=controls, clock=clock)
+        return learn(message, wanted, training, start=start, task=family(wanted.task), controls=controls, clock=clock)
 
     @app.evaluate()
     def evaluate(message: Message, _context: Context) -> Message:
         wanted, (_, holdout) = _read(message, store)
         weights = from_record(message.content.get(fed.ARRAYS), wanted.form)
-        score = adapter(wanted.task).evaluate(with_own(weights, kept.latest(line_of(wanted)), wanted), holdout)
+        score = family(wanted.task).evaluate(with_own(weights, kept.latest(line_of(wanted)), wanted), holdout)
         metrics = MetricRecord({fed.EXAMPLES: score.examples, fed.CORRECT: score.correct, fed.LOSS_SUM: score.loss_sum})
         said = ConfigRecord({fed.CONDITION: pack(condition())})
         return Message(RecordDict({fed.METRICS: metrics, fed.CONFIG: said}), reply_to=message)
@@ -115,7 +122,7 @@ def build_client(
         files = {
             name.removeprefix(fed.CANDIDATE): _bytes(message, name) for name in config if name.startswith(fed.CANDIDATE)
         }
-        task = adapter(wanted.task)
+        task = family(wanted.task)
         logits = task.logits(from_record(message.content.get(fed.ARRAYS), wanted.form), holdout.x)
         baseline = str(config.get(fed.BASELINE))
         return _answer(message, pack(judge(files, holdout, trained=logits, baseline=baseline)))

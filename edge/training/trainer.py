@@ -30,6 +30,7 @@ from shared.backoff import Backoff
 from shared.clock import Clock, SystemClock
 from shared.durable import read_if_present, write_atomic
 from shared.errors import RefusedError, TransportError
+from shared.task_compute import Compute, placed
 from shared.tasks import adapter
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ class TrainerSettings:
     policy: SitePolicy = field(default_factory=SitePolicy)
     """What the device's owner allows."""
 
+    compute: Compute = field(default_factory=Compute)
+    """Where models train."""
+
 
 @dataclass(slots=True)
 class Unsent:
@@ -114,10 +118,11 @@ def run_trainer(settings: TrainerSettings, *, clock: Clock | None = None, random
         store,
         condition=lambda: condition_of(facts, metered=settings.metered),
         owner=Owner(settings.policy, clock.now),
+        compute=settings.compute,
     )
     unsent = Unsent(settings.data / OWED)
     backoff = Backoff(first_s=0.2, most_s=5.0, random=random or SystemRandom())
-    _warm_up(store)
+    _warm_up(store, settings.compute)
     while alive():
         try:
             with FleetConnection(
@@ -202,13 +207,13 @@ def _known_node(settings: TrainerSettings) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _warm_up(store: DatasetStore) -> None:
+def _warm_up(store: DatasetStore, compute: Compute) -> None:
     """Import what the first round would otherwise wait for: the frameworks of the tasks that have data here."""
     import onnxruntime  # noqa: F401
 
     for name in store.tasks():
         try:
-            adapter(name).warm_up()
+            placed(adapter(name), compute).warm_up()
         except (RefusedError, ImportError) as error:  # the round that asks for it will say so to the run
             log.warning("there is data for %s, which cannot be trained here: %s", name, error)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ContractError
 from shared.task import Examples, Moments, Recipe, Score, Trained, Weights
+from shared.task_compute import Compute, Place
 from shared.tasks.descent import CLIP, MOMENTUM, WEIGHT_DECAY, batches
 from shared.tasks.scoring import score, statistics
 
@@ -39,10 +40,19 @@ class NetworkTask:
     build: Callable[[], torch.nn.Module]
     """Makes the module with freshly drawn parameters; takes its randomness from torch's global generator."""
 
+    compute: Compute = field(default_factory=Compute)
+
+    def on(self, compute: Compute) -> NetworkTask:
+        """The same family, training and scoring there (`shared.task_compute`); files are made on the CPU."""
+        return replace(self, compute=compute)
+
     def warm_up(self) -> None:
         import torch
 
+        from shared.tasks.placement import settle
+
         torch.set_num_threads(1)
+        settle(self.compute)
 
     def initial(self, *, seed: int, moments: Moments) -> Weights:
         module = self._module(seed)
@@ -53,8 +63,8 @@ class NetworkTask:
         return weights
 
     def train(self, weights: Mapping[str, NDArray[np.float32]], data: Examples, recipe: Recipe) -> Trained:
-        module = self._load(weights, seed=recipe.seed)
-        done = _descend(module, data, recipe)
+        module, place = self._at_work(weights, seed=recipe.seed)
+        done = _descend(module, data, recipe, place)
         examples = -(-done.examples // recipe.epochs)
         return Trained(weights=_arrays(module), examples=examples, loss=done.loss, steps=done.steps)
 
@@ -91,12 +101,15 @@ class NetworkTask:
     def logits(self, weights: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
-        module = self._load(weights, seed=0).eval()
+        from shared.tasks.placement import moved
+
+        module, place = self._at_work(weights, seed=0)
+        module.eval()
         parts = [np.zeros((0, len(self.labels)), dtype=np.float32)]
         with torch.no_grad():
             for start in range(0, len(x), EVALUATION_BATCH):
                 batch = torch.from_numpy(np.ascontiguousarray(x[start : start + EVALUATION_BATCH]))
-                parts.append(module(batch).numpy())
+                parts.append(module(moved(batch, place.device)).cpu().numpy())
         return np.concatenate(parts)
 
     def to_onnx(self, weights: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -131,6 +144,13 @@ class NetworkTask:
         torch.manual_seed(seed)
         return self.build()
 
+    def _at_work(self, weights: Mapping[str, NDArray[np.float32]], *, seed: int) -> tuple[torch.nn.Module, Place]:
+        """The module where this machine computes; drawn and filled on the CPU, so that it begins alike everywhere."""
+        from shared.tasks.placement import settle
+
+        place = settle(self.compute)
+        return self._load(weights, seed=seed).to(place.device), place
+
     def _load(self, weights: Mapping[str, NDArray[np.float32]], *, seed: int) -> torch.nn.Module:
         import torch
 
@@ -147,13 +167,7 @@ def _per_channel(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray
 
 
 def _arrays(module: torch.nn.Module) -> Weights:
-    return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
-
-
-def _batch(data: Examples, chosen: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(data.x[chosen])), torch.from_numpy(data.y[chosen])
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
 class _Descent(NamedTuple):
@@ -168,13 +182,15 @@ class _Descent(NamedTuple):
     steps: int
 
 
-def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> _Descent:
+def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe, place: Place) -> _Descent:
     """Run stochastic gradient descent with momentum.
 
     Written out because building a `torch.optim` optimizer imports torch's compiler: two seconds and 100 MB
     in every training process of a fleet.
     """
     import torch
+
+    from shared.tasks.placement import LossScale, batches_at, cast
 
     order = np.random.Generator(np.random.PCG64(recipe.seed))
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -183,19 +199,21 @@ def _descend(module: torch.nn.Module, data: Examples, recipe: Recipe) -> _Descen
     velocity = [torch.zeros_like(p) for p in parameters]
     momentum = MOMENTUM if recipe.correction is None else 0.0
     module.train()
+    scale = LossScale(place.precision)
     mean, examples, steps = 0.0, 0, 0
     for _ in range(recipe.epochs):
         total, seen = 0.0, 0
-        for chosen in batches(order, len(data), recipe.batch_size):
+        for chosen, x, y in batches_at(data, batches(order, len(data), recipe.batch_size), place.device):
             if steps and recipe.stop is not None and recipe.stop():
                 return _Descent(total / seen if seen else mean, examples, steps)
-            x, y = _batch(data, chosen)
-            loss = torch.nn.functional.cross_entropy(module(x), y)
-            gradients = torch.autograd.grad(loss, parameters)
-            _step(parameters, velocity, gradients, recipe.learning_rate, momentum=momentum, pull=pull)
+            with cast(place):
+                loss = torch.nn.functional.cross_entropy(module(x), y)
+            gradients = scale.down(torch.autograd.grad(scale.up(loss), parameters))
+            if gradients is not None:
+                _step(parameters, velocity, gradients, recipe.learning_rate, momentum=momentum, pull=pull)
             total += float(loss.detach()) * len(chosen)
             seen += len(chosen)
-            examples, steps = examples + len(chosen), steps + 1
+            examples, steps = examples + len(chosen), steps + (gradients is not None)
         mean = total / max(len(data), 1)
     return _Descent(mean, examples, steps)
 
@@ -206,7 +224,7 @@ def _pull(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> Callable
 
     parameters = list(trained.values())
     if recipe.correction is not None:
-        added = [torch.from_numpy(np.array(recipe.correction[name])) for name in trained]
+        added = [torch.from_numpy(np.array(recipe.correction[name])).to(p.device) for name, p in trained.items()]
         return lambda i: added[i]
     if recipe.proximal:
         begun = [p.detach().clone() for p in parameters]
