@@ -88,7 +88,7 @@ def with_spent(connection: Connection, spec: RunSpec) -> RunSpec:
             hint="Lower the run's terms; `hinterland privacy budget` changes the promise, which the audit log tells.",
         )
     rows = store.disclosures(population)
-    spent = max((row.epsilon for row in rows if row.delta <= noise.delta), default=0.0)
+    spent = max((row.epsilon for row in rows if row.delta >= noise.delta), default=0.0)
     if spent >= noise.epsilon:
         raise RefusedError(
             f"{population} has spent ε = {spent:.4g} of {noise.epsilon:g} at δ = {noise.delta:g}: nothing is left",

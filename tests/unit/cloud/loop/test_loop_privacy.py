@@ -1,5 +1,7 @@
 """What a population disclosed over all runs: counted once, told to every later order, and bounded by a promise."""
 
+import contextlib
+
 import pytest
 
 from cloud.audit.log import AuditLog
@@ -11,6 +13,7 @@ from cloud.store.privacy import Privacy
 from cloud.store.runs import Runs
 from cloud.training.events import PrivacySpent
 from cloud.training.ledger import EVENTS as LEDGER
+from cloud.training.ledger import RunLedger
 from cloud.training.private.accountant import epsilon
 from shared.api import RunRequest
 from shared.errors import ContractError, RefusedError
@@ -24,10 +27,10 @@ def private(**noise):
     return {"privacy": {"noise": NOISE | noise}}
 
 
-def spent(round_, release="sum", epsilon_=5.0, population="activity"):
+def spent(round_, release="sum", epsilon_=5.0, population="activity", delta=1e-3):
     return PrivacySpent(
         at=float(round_), round=round_, population=population, release=release, multiplier=0.6, epsilon=epsilon_,
-        delta=1e-3,
+        delta=delta,
     )  # fmt: skip
 
 
@@ -144,3 +147,23 @@ def test_a_run_whose_ledger_is_lost_counts_in_full(stations):
     assert [(row.round, row.release) for row in kept(stations)] == [(1, UNREAD), (2, UNREAD)]
     with pytest.raises(RefusedError, match="nothing is left"):
         stations.order(overrides=private())
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("at", range(1, 4))
+def test_a_disclosure_counts_once_wherever_the_coordinator_dies(stations, mortal, killed, at, before):
+    run = stations.order(overrides=private())
+    stations.settle()
+    RunLedger(stations.runs.directory / run.id).append(spent(1))
+    dying = mortal(at, before=before)
+    with contextlib.suppress(killed):
+        dying.runs.turn()
+    stations.runs.turn()
+    assert [(row.round, row.release) for row in kept(stations)] == [(1, "sum")]
+
+
+def test_what_was_spent_at_another_delta_does_not_refuse_an_order_that_may_fit(stations):
+    first = stations.order(overrides=private(delta=1e-4))
+    tell(stations, first.id, spent(1, epsilon_=20.5, delta=1e-4))  # less than that at the delta of the next run
+    over(stations, first.id)
+    assert spec_of(stations.order(overrides=private())).privacy.spent
