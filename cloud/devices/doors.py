@@ -79,7 +79,7 @@ class BrokerDoor:
         self._authority = authority
         self._tenant = TenantId(tenant)
         self._coordinators = coordinators
-        self._rendered: tuple[list[Grant], bytes] = ([], b"")
+        self._rendered: tuple[Sequence[Device | Standing], bytes] = ([], b"")
 
     def fit(self, devices: Sequence[Device | Standing], *, revoked: Mapping[int, float], at: float) -> bool:
         """Make both lists say what `devices` say; whether anything changed.
@@ -92,9 +92,7 @@ class BrokerDoor:
         Raises:
             FaultError: the disk did not take them.
         """
-        admitted = [device for device in devices if device.state is DeviceState.ENROLLED]
-        grants = [Grant(DeviceId(device.id), FleetId(device.fleet), self._tenant) for device in admitted]
-        access = self._render(grants)
+        access = self._render(devices)
         changed = read_if_present(self._access) != access
         if changed:
             write_atomic(self._access, access)
@@ -103,12 +101,14 @@ class BrokerDoor:
             self.signal()
         return changed
 
-    def _render(self, grants: list[Grant]) -> bytes:
+    def _render(self, devices: Sequence[Device | Standing]) -> bytes:
         """The access list; that of ten thousand devices is not written anew in every turn."""
         before, text = self._rendered
-        if not text or grants != before:
+        if not text or devices != before:
+            admitted = [device for device in devices if device.state is DeviceState.ENROLLED]
+            grants = [Grant(DeviceId(device.id), FleetId(device.fleet), self._tenant) for device in admitted]
             text = render_access(grants, observers=[OBSERVER], coordinators=self._coordinators).encode()
-            self._rendered = (grants, text)
+            self._rendered = (devices, text)
         return text
 
     def _fit_revoked(self, revoked: Mapping[int, float], *, at: float) -> bool:
@@ -139,6 +139,7 @@ class Doors:
         self._nodes = nodes
         self._clock = clock
         self._lock = threading.Lock()
+        self._known: tuple[str | None, list[Standing]] = (None, [])
 
     def fit(self) -> None:
         """Make every door say what the database says.
@@ -149,14 +150,22 @@ class Doors:
         """
         with self._lock:
             with self._database.read() as connection:
-                devices, at = Devices(connection).standing(), self._clock.now()
+                devices, at = self._standing(Devices(connection)), self._clock.now()
                 revoked, retired = Certificates(connection).revoked(at=at), Devices(connection).retired_nodes()
             self._broker.fit(devices, revoked=revoked, at=at)
             if self._nodes is not None:
                 for device in devices:
-                    self._fit_node(device, self._nodes)
+                    if (device.state is DeviceState.ENROLLED) is not bool(device.node):
+                        self._fit_node(device, self._nodes)
                 for node in retired:
                     self._retire(node, self._nodes)
+
+    def _standing(self, devices: Devices) -> list[Standing]:
+        """Every device; ten thousand that stand as they stood in the turn before are not read one by one again."""
+        said = devices.standing_said()
+        if said != self._known[0]:
+            self._known = (said, devices.standing())
+        return self._known[1]
 
     def while_shut(self, work: Callable[[], T]) -> T:
         """Do `work` while nobody has the broker read its files: it would find a key without its certificate."""
@@ -176,8 +185,6 @@ class Doors:
 
     def _fit_node(self, device: Standing, nodes: Nodes) -> None:
         enrolled = device.state is DeviceState.ENROLLED
-        if enrolled is bool(device.node):
-            return
         with self._database.read() as connection:
             key = Devices(connection).get(device.id).public_key
         if enrolled:

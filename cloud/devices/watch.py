@@ -6,24 +6,28 @@ is in `cloud.devices.succession`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from cloud.devices.alarm import OnClone, raise_alarm
 from cloud.devices.succession import RETURNS, TAKEOVERS, Epoch, Evidence, hear
 from cloud.ingest.inbox import Arrival
 from cloud.store.devices import Devices
-from cloud.store.rows import one
+from cloud.store.rows import batched, write_all
 from cloud.store.tables import epochs, inbox_heads, receipts
 
-_HEAD = [column == bindparam(f"of_{column.name}") for column in inbox_heads.primary_key.columns]
-_HERE = (epochs.c.device == bindparam("of_device"), epochs.c.channel == bindparam("of_channel"))
-_THIS = (*_HERE, epochs.c.boot == bindparam("of_boot"))
+_THIS = (
+    epochs.c.device == bindparam("of_device"),
+    epochs.c.channel == bindparam("of_channel"),
+    epochs.c.boot == bindparam("of_boot"),
+)
 
 # built once, see `cloud.store.inbox`
-_HIGHEST = select(inbox_heads.c.highest).where(*_HEAD)
-_HELD, _TURN = select(epochs).where(*_THIS), select(func.max(epochs.c.turn)).where(*_HERE)
+_HEADS = select(inbox_heads.c.device, inbox_heads.c.boot, inbox_heads.c.channel, inbox_heads.c.highest).where(
+    inbox_heads.c.device.in_(bindparam("devices", expanding=True))
+)
+_EPOCHS = select(epochs).where(epochs.c.device.in_(bindparam("devices", expanding=True)))
 _ADD, _CHANGE = epochs.insert(), update(epochs).where(*_THIS)
 
 
@@ -35,25 +39,65 @@ class CloneWatch:
 
     def __call__(self, connection: Connection, arrivals: Sequence[Arrival], at: float) -> None:
         """Raise an alarm where a batch shows that its device's identity is in two places."""
-        highest: dict[tuple[str, str, str], int] = {}
+        past = _Past(connection, {arrival.device for arrival in arrivals})
         for arrival in arrivals:
-            stream = (arrival.device, arrival.batch.boot, arrival.batch.channel.value)
-            if stream not in highest:
-                highest[stream] = _highest(connection, stream)
-            evidence = _evidence(connection, arrival, highest[stream])
-            highest[stream] = max(highest[stream], arrival.batch.records[-1].seq)
+            evidence = past.hear(arrival)
             if evidence is not None and (device := Devices(connection).find(arrival.device)) is not None:
                 raise_alarm(connection, device, evidence, at=at, on_clone=self._on_clone)
+        past.write()
 
 
-def _evidence(connection: Connection, arrival: Arrival, highest: int) -> Evidence | None:
-    if arrival.batch.taken_over >= TAKEOVERS:
-        return Evidence.SESSIONS
-    if arrival.batch.records[0].seq <= highest and _differs(connection, arrival):
-        return Evidence.RECORDS
-    if arrival.batch.records[-1].seq > highest and _heard(connection, arrival).returned >= RETURNS:
-        return Evidence.EPOCHS
-    return None
+class _Past:
+    """What was heard of a group of devices before: read, continued and written with one statement for each table."""
+
+    def __init__(self, connection: Connection, devices: Collection[str]) -> None:
+        self._connection = connection
+        self._highest: dict[tuple[str, str, str], int] = {}
+        self._epochs: dict[tuple[str, str, str], Epoch] = {}
+        self._turns: dict[tuple[str, str], int] = {}
+        for names in batched(sorted(devices)):
+            for device, boot, channel, highest in connection.execute(_HEADS, {"devices": list(names)}):
+                self._highest[device, boot, channel] = highest
+            for row in connection.execute(_EPOCHS, {"devices": list(names)}):
+                epoch = self._epochs[row.device, row.boot, row.channel] = Epoch(turn=row.turn, returned=row.returned)
+                here = (row.device, row.channel)
+                self._turns[here] = max(self._turns.get(here, 0), epoch.turn)
+        self._before = dict(self._epochs)
+
+    def hear(self, arrival: Arrival) -> Evidence | None:
+        """Take a batch in; what it shows, if it shows anything."""
+        batch = arrival.batch
+        stream = (arrival.device, batch.boot, batch.channel.value)
+        highest = self._highest.get(stream, 0)
+        self._highest[stream] = max(highest, batch.records[-1].seq)
+        if batch.taken_over >= TAKEOVERS:
+            return Evidence.SESSIONS
+        if batch.records[0].seq <= highest and _differs(self._connection, arrival):
+            return Evidence.RECORDS
+        if batch.records[-1].seq > highest and self._continue(stream).returned >= RETURNS:
+            return Evidence.EPOCHS
+        return None
+
+    def write(self) -> None:
+        """Put on record which epochs have spoken."""
+        added, changed = [], []
+        for (device, boot, channel), epoch in self._epochs.items():
+            before = self._before.get((device, boot, channel))
+            said = {"turn": epoch.turn, "returned": epoch.returned}
+            if before is None:
+                added.append({"device": device, "boot": boot, "channel": channel} | said)
+            elif before != epoch:
+                changed.append({"of_device": device, "of_boot": boot, "of_channel": channel} | said)
+        write_all(self._connection, _ADD, added)
+        write_all(self._connection, _CHANGE, changed)
+
+    def _continue(self, stream: tuple[str, str, str]) -> Epoch:
+        """The batch's epoch after it said something new."""
+        here = (stream[0], stream[2])
+        turn = self._turns.get(here, 0)
+        heard = self._epochs[stream] = hear(self._epochs.get(stream), turn=turn)
+        self._turns[here] = max(turn, heard.turn)
+        return heard
 
 
 def _differs(connection: Connection, arrival: Arrival) -> bool:
@@ -63,22 +107,3 @@ def _differs(connection: Connection, arrival: Arrival) -> bool:
     numbers = receipts.c.seq.between(batch.records[0].seq, batch.records[-1].seq)
     known = {row.seq: row.at for row in connection.execute(select(receipts.c.seq, receipts.c.at).where(*same, numbers))}
     return any(known.get(record.seq, record.at) != record.at for record in batch.records)
-
-
-def _heard(connection: Connection, arrival: Arrival) -> Epoch:
-    """The batch's epoch after it said something new, as it is now on record."""
-    device, boot, channel = arrival.device, arrival.batch.boot, arrival.batch.channel.value
-    here = {"of_device": device, "of_channel": channel}
-    held = one(connection, _HELD, Epoch, here | {"of_boot": boot})
-    turn = connection.scalar(_TURN, here) or 0
-    heard = hear(held, turn=turn)
-    values = {"turn": heard.turn, "returned": heard.returned}
-    if held is None:
-        connection.execute(_ADD, {"device": device, "channel": channel, "boot": boot} | values)
-    elif heard != held:
-        connection.execute(_CHANGE, here | {"of_boot": boot} | values)
-    return heard
-
-
-def _highest(connection: Connection, stream: tuple[str, str, str]) -> int:
-    return connection.scalar(_HIGHEST, dict(zip(("of_device", "of_boot", "of_channel"), stream, strict=True))) or 0

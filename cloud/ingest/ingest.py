@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 GROUP = 256
 """Most batches in one commit: a commit costs one fsync, whatever it holds."""
 
+LINGER_S = 0.005
+"""Seconds that a batch waits for others: at a thousand a second that spares a third of what storing it costs."""
+
+Durable = tuple[Arrival, int]
+"""A batch that was committed, and the highest durable `seq` of its stream."""
+
 
 class Ingest:
     """Whatever is not acknowledged comes again, so every failure here is only a delay."""
@@ -42,44 +48,56 @@ class Ingest:
             bus.on(topics.shared_up(channel, group=group), self._arrived)
 
     async def run(self) -> None:
-        """Commit until cancelled."""
-        while True:
-            await self.commit_once()
+        """Commit until cancelled. While one group is acknowledged the next one is committed, and no more than that."""
+        async with asyncio.TaskGroup() as tasks:
+            before: asyncio.Task[None] | None = None
+            while True:
+                durable = await self._commit(await self._group())
+                if before is not None:
+                    await before
+                before = tasks.create_task(self._acknowledge(durable), name="acknowledge")
 
     async def commit_once(self) -> int:
         """Wait for a batch, commit it with all others that wait, acknowledge; return how many were committed."""
+        durable = await self._commit(await self._group())
+        await self._acknowledge(durable)
+        return len(durable)
+
+    async def _group(self) -> list[Arrival]:
+        """What is committed together: a batch and those that come within `LINGER_S` of it."""
         group = [await self._waiting.get()]
+        await asyncio.sleep(LINGER_S)
         while len(group) < GROUP and not self._waiting.empty():
             group.append(self._waiting.get_nowait())
-        return await self._commit(group)
+        return group
 
-    async def _commit(self, group: Sequence[Arrival]) -> int:
+    async def _commit(self, group: Sequence[Arrival]) -> list[Durable]:
+        """What was committed, and up to which record."""
         try:
-            durable = await asyncio.to_thread(self._inbox.store, group, at=self._clock.now())
+            highest = await asyncio.to_thread(self._inbox.store, group, at=self._clock.now())
         except HinterlandError as error:
             log.warning("%d batches were not committed and will come again: %s", len(group), error)
-            return 0
+            return []
         except Exception:  # one batch that breaks the inbox must not hold back all other devices
             return await self._one_by_one(group)
         self.commits += 1
         self.batches += len(group)
-        await self._acknowledge(group, durable)
-        return len(group)
+        return list(zip(group, highest, strict=True))
 
-    async def _one_by_one(self, group: Sequence[Arrival]) -> int:
+    async def _one_by_one(self, group: Sequence[Arrival]) -> list[Durable]:
         if len(group) == 1:
             self.poisoned += 1
             log.exception("the inbox failed on a batch of %s", group[0].device)
-            return 0
-        return sum([await self._commit([each]) for each in group])
+            return []
+        return [durable for each in group for durable in await self._commit([each])]
 
     async def _arrived(self, delivery: Delivery) -> None:
         await self._waiting.put(arrival(delivery.topic, delivery.payload))
 
-    async def _acknowledge(self, group: Sequence[Arrival], durable: Sequence[int]) -> None:
+    async def _acknowledge(self, committed: Sequence[Durable]) -> None:
         acks = {
             (device, batch.boot, batch.channel): Ack(boot=batch.boot, channel=batch.channel, seq=seq)
-            for (device, batch), seq in zip(group, durable, strict=True)
+            for (device, batch), seq in committed
         }
         sending = [self._bus.publish(topics.down(key[0], Down.ACK), pack(ack)) for key, ack in acks.items()]
         for outcome in await asyncio.gather(*sending, return_exceptions=True):

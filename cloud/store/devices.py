@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, cast, select, update
+from sqlalchemy import Connection, Text, bindparam, cast, func, select, update
 
 from cloud.store.rows import UnknownError, columns, many, one, write_all
 from cloud.store.tables import devices, retired_nodes
@@ -107,6 +107,12 @@ class Devices:
         query = select(devices.c.id, devices.c.fleet, devices.c.state, devices.c.node).order_by(devices.c.id)
         rows = self._connection.execute(query)
         return [Standing(name, fleet, DeviceState(state), node) for name, fleet, state, node in rows]
+
+    def standing_said(self) -> str:
+        """The same as one text, put together by the database; changes whenever one of them does."""
+        each = (devices.c.id + " " + devices.c.fleet + " " + devices.c.state + " " + devices.c.node).label("said")
+        rows = select(each).order_by(devices.c.id).subquery()
+        return self._connection.scalar(select(func.aggregate_strings(rows.c.said, "\n"))) or ""
 
     def label(self, device: str, labels: Mapping[str, str]) -> None:
         """Replace what operators call a device by."""

@@ -1,3 +1,4 @@
+import asyncio
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from shared import topics
 from shared.bus.memory import MemoryBroker
 from shared.clock import VirtualClock
 from shared.codec import pack, unpack
-from shared.errors import ContractError, FaultError
+from shared.errors import ContractError, FaultError, TransportError
 from shared.ids import device_id
 from shared.messages import Ack, Batch, Record
 from shared.topics import Down, Up
@@ -146,3 +147,67 @@ async def test_one_indigestible_batch_does_not_hold_back_others(link, running, u
         assert await ingest.commit_once() == 1
         await until(lambda: [ack.channel for ack in acks] == [Up.DRIFT])
     assert ingest.poisoned == 1
+
+
+class Counting(MemoryInbox):
+    """Says how often it was asked to store something."""
+
+    groups = 0
+
+    def store(self, arrivals, *, at):
+        self.groups += 1
+        return super().store(arrivals, at=at)
+
+
+class SlowToAnswer:
+    """A bus on which acknowledgements wait until they may go."""
+
+    def __init__(self, bus):
+        self._bus, self.may, self.waiting = bus, asyncio.Event(), 0
+
+    def __getattr__(self, name):
+        return getattr(self._bus, name)
+
+    async def publish(self, topic, payload, **how):
+        self.waiting += 1
+        await self.may.wait()
+        await self._bus.publish(topic, payload, **how)
+
+
+async def test_the_next_group_is_committed_while_one_is_acknowledged_and_no_third(link, running, until):
+    coordinator, device = link
+    inbox, acks = Counting(), Acks()
+    slow = SlowToAnswer(coordinator)
+    ingest = Ingest(slow, inbox, clock=VirtualClock())
+    device.on(topics.down(DEVICE, Down.ACK), acks)
+    async with running(coordinator, device, ingest):
+        for group in (1, 2):
+            await device.publish(TOPIC, pack(batch(first=2 * group - 1)))
+            await until(lambda group=group: inbox.groups == group)
+        assert (acks, slow.waiting) == ([], 1)
+        await device.publish(TOPIC, pack(batch(first=5)))
+        await until(lambda: coordinator.counts.handled == 3)
+        assert inbox.groups == 2, "two groups are out, the third one waits"
+        slow.may.set()
+        await until(lambda: [ack.seq for ack in acks] == [2, 4, 6])
+    assert (ingest.commits, ingest.batches) == (3, 3)
+
+
+async def test_an_acknowledgement_that_cannot_be_sent_ends_nothing(link, running, until):
+    coordinator, device = link
+    inbox, acks = MemoryInbox(), Acks()
+    ingest = Ingest(coordinator, inbox, clock=VirtualClock())
+    async with running(coordinator, device, ingest):
+        slow = SlowToAnswer(coordinator)
+        slow.publish = _refuse
+        ingest._bus = slow
+        await device.publish(TOPIC, pack(batch()))
+        await until(lambda: ingest.commits == 1)
+        ingest._bus = coordinator
+        device.on(topics.down(DEVICE, Down.ACK), acks)
+        await device.publish(TOPIC, pack(batch()))
+        await until(lambda: [ack.seq for ack in acks] == [2])
+
+
+async def _refuse(_topic, _payload, **_how):
+    raise TransportError("no session")
