@@ -94,6 +94,7 @@ from cloud.models.gates import Bar
 from cloud.training import job
 from edge.training import trainer
 from shared.task import Examples
+from shared.task_compute import Compute
 from tests.in_process_run import devices, run
 home = Path(tempfile.mkdtemp(dir=sys.argv[1]))
 source = np.random.default_rng(1)
@@ -101,7 +102,7 @@ def split(count):
     return Examples(source.normal(size=(count, 6, 100)).astype(np.float32), source.integers(0, 7, count))
 stores = devices(home, "activity-linear", [(split(20), split(10)) for _ in range(2)])
 for store in stores:
-    trainer._warm_up(store)
+    trainer._warm_up(store, Compute())
 result = run(home / "run", stores, task="activity-linear", seed=1, rounds=2, bar=Bar(accuracy=0.0))
 assert len(result.rounds) == 2 and result.rounds[-1].accepted == 2
 assert "torch" not in sys.modules
