@@ -85,7 +85,7 @@ def plan(seed: int, devices: Sequence[str], *, kills: int = 42, rounds: int = RO
         random,
         [
             *(one(victim, phase, 0, 0.3) for victim, phase in EARLY),
-            *(one(victim, Phase.ROUNDS, round_, 3.5) for victim, round_ in zip(middle, drawn, strict=True)),
+            *(one(victim, Phase.ROUNDS, round_, 1.5) for victim, round_ in zip(middle, drawn, strict=True)),
             *(one(victim, phase, 0, 0.1) for victim, phase in LATE),
         ],
         kills,

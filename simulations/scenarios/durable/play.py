@@ -34,7 +34,7 @@ from simulations.world.world import World
 
 DEVICES = ("shop-1", "shop-2", "shop-3")
 FLEET = "shops"
-IMAGES = 2400
+IMAGES = 3600
 LOOK_S = 0.02
 ASK_S = 1.0
 """Between two questions to the API."""
