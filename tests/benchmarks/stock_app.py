@@ -16,6 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from shared.task import Examples, Moments, Recipe
+from shared.task_compute import Compute
 from shared.tasks import adapter
 from shared.tasks.weights import form
 
@@ -63,6 +64,10 @@ class Timed:
         self._task = adapter(name)
         self.train = timed("train", self._task.train)
         self.evaluate = timed("evaluate", self._task.evaluate)
+
+    def on(self, _compute: Compute) -> Timed:
+        """Both sides compute on the CPU, and both stay timed."""
+        return self
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
