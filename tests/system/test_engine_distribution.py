@@ -13,9 +13,10 @@ from cloud.models.engines.press import press
 from cloud.models.targets import parse_targets
 from edge.inference.host import ModelHost
 from edge.inference.onnx_runtime import OnnxSession
-from edge.inference.tensorrt_runtime import gpu, load
+from edge.inference.tensorrt_runtime import load
 from shared.bundle import UNEXECUTED, Runtime
 from shared.clock import SystemClock
+from shared.nvidia import gpu
 from simulations.detector.convert import DECODING
 from simulations.detector.frames import inputs_of
 from simulations.packages import Data

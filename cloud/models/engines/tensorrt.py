@@ -18,8 +18,7 @@ from typing import Any
 from cloud.models.engines.order import Order, Report
 from shared.bundle import Runtime
 from shared.errors import FaultError, RefusedError
-
-MODULES = {Runtime.TENSORRT_RTX: "tensorrt_rtx_bindings", Runtime.TENSORRT: "tensorrt"}
+from shared.nvidia import MODULES, gpu
 
 REMEDY = {
     Runtime.TENSORRT_RTX: "Install the extra `engines` where the coordinator runs: pip install 'hinterland[engines]'.",
@@ -138,27 +137,11 @@ def _aim(trt: Any, config: Any, order: Order) -> None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(capability, 0)
         return
-    here = _gpu()
+    here = gpu()
     if here != order.sm:
         raise RefusedError(
             f"this machine's GPU is SM{here}, the engine is for SM{order.sm}", hint=REMEDY[Runtime.TENSORRT]
         )
-
-
-def _gpu() -> int:
-    """Generation of the first GPU; 0 for none."""
-    import ctypes
-
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    done = driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), 0) == 0
-    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
-    done = done and driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device) == 0
-    done = done and driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device) == 0
-    return 10 * major.value + minor.value if done else 0
 
 
 def _open_axis(builder: Any, config: Any, network: Any, order: Order) -> None:
