@@ -44,17 +44,16 @@ def take_spending(connection: Connection, run: Run, event: PrivacySpent) -> None
 def take_unread(connection: Connection, run: Run, *, at: float) -> None:
     """Count each round of a run whose ledger is lost as disclosed: more than it spent, never less."""
     spec = msgspec.convert(run.spec, RunSpec)
-    population = population_of(spec.privacy, task=spec.task)
-    if not population or spec.privacy is None or spec.privacy.noise is None:
+    noise, store = spec.privacy.noise if spec.privacy else None, Privacy(connection)
+    if noise is None:
         return
-    noise, store = spec.privacy.noise, Privacy(connection)
     for number in range(1, spec.rounds + 1):
         store.disclose(
             Disclosure(
                 run=run.id,
                 round=number,
                 release=UNREAD,
-                population=population,
+                population=population_of(spec.privacy, task=spec.task),
                 at=at,
                 multiplier=noise.multiplier,
                 epsilon=noise.epsilon,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -118,23 +117,7 @@ def rehearse(line: ModelLine) -> None:
     private = terms.privacy.least if terms.privacy else 1
     size = min(max(line.min_devices, drawn, private, terms.buffer.size, 1), MOST_IMAGINED)
     members = [Member(device=f"device-{number}", node=number) for number in range(1, size + 1)]
-    spec = RunSpec(
-        run=line.name,
-        task=line.task,
-        model=line.name,
-        members=members,
-        seed=line.seed,
-        rounds=line.rounds,
-        local=line.recipe,
-        min_devices=line.min_devices,
-        bar=line.bar,
-        **_terms(line),
-    )
-    check(spec)
-
-
-def _terms(line: ModelLine) -> dict[str, Any]:
-    return {name: getattr(line.training, name) for name in Terms.__struct_fields__}
+    check(_as_the_line_says(line, run=line.name, members=members))
 
 
 def _check_free(line: ModelLine, runs: Runs) -> None:
@@ -173,20 +156,24 @@ def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Membe
     unknown = sorted(request.overrides.keys() - set(RunSpec.__struct_fields__))
     if fixed or unknown:
         raise ContractError(f"an order cannot set {(fixed or unknown)[0][:80]!r}")
-    base = RunSpec(
+    base = _as_the_line_says(line, run=run, members=members)
+    asked = {"seed": line.seed + number - 1, "start": request.start} | request.overrides
+    try:
+        return check(msgspec.convert(msgspec.to_builtins(base) | asked, RunSpec))
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ContractError(f"an override is wrong: {error}") from error
+
+
+def _as_the_line_says(line: ModelLine, *, run: str, members: list[Member]) -> RunSpec:
+    return RunSpec(
         run=run,
         task=line.task,
         model=line.name,
         members=members,
-        seed=line.seed + number - 1,
+        seed=line.seed,
         rounds=line.rounds,
         local=line.recipe,
         min_devices=line.min_devices,
-        start=request.start,
         bar=line.bar,
-        **_terms(line),
+        **{name: getattr(line.training, name) for name in Terms.__struct_fields__},
     )
-    try:
-        return check(msgspec.convert(msgspec.to_builtins(base) | request.overrides, RunSpec))
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise ContractError(f"an override is wrong: {error}") from error
