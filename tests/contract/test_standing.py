@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from cloud.store.database import open_database, sqlite_url
-from cloud.store.devices import Device, Devices, DeviceState
+from cloud.store.devices import Devices
+from tests.devices import enrolled
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
@@ -16,10 +17,7 @@ def database(request, tmp_path):
 
 
 def device(number, *, fleet="f"):
-    return Device(
-        id=f"d-{number}", fleet=fleet, state=DeviceState.ENROLLED, hardware=[], public_key=b"%d" % number,
-        serial=str(number), expires_at=9.0, enrolled_at=0.0, last_seen=0.0,
-    )  # fmt: skip
+    return enrolled(f"d-{number}", fleet=fleet, public_key=b"%d" % number, serial=str(number))
 
 
 def said(database):

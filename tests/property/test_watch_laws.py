@@ -10,12 +10,13 @@ from sqlalchemy import select
 from cloud.devices.alarm import OnClone
 from cloud.devices.watch import CloneWatch
 from cloud.store.database import open_database, sqlite_url
-from cloud.store.devices import Device, Devices, DeviceState
+from cloud.store.devices import Devices
 from cloud.store.inbox import SqlInbox
 from cloud.store.tables import devices as devices_table
 from cloud.store.tables import epochs, inbox_heads, receipts
 from shared.topics import Up
 from tests.contract.test_inbox import A, B, sent
+from tests.devices import enrolled
 
 BATCHES = st.tuples(
     st.sampled_from([A, B]),
@@ -35,19 +36,7 @@ def seen(directory, batches, cuts):
         connection.execute(receipts.delete())
         connection.execute(devices_table.delete())
         for name in (A, B):
-            Devices(connection).put(
-                Device(
-                    id=name,
-                    fleet="f",
-                    state=DeviceState.ENROLLED,
-                    hardware=[],
-                    public_key=b"k",
-                    serial="1",
-                    expires_at=9.0,
-                    enrolled_at=0.0,
-                    last_seen=0.0,
-                )
-            )
+            Devices(connection).put(enrolled(name))
     inbox = SqlInbox(database, watch=CloneWatch(on_clone=OnClone.ALARM))
     ends = sorted({*cuts, len(batches)})
     for start, end in zip([0, *ends], ends, strict=False):

@@ -5,9 +5,10 @@ import pytest
 from cloud.devices.authority import Authority
 from cloud.devices.doors import BrokerDoor, Doors
 from cloud.release.sealed import Sealer
-from cloud.store.devices import Device, Devices, DeviceState
+from cloud.store.devices import Devices
 from shared.clock import VirtualClock
 from shared.errors import TransportError
+from tests.devices import enrolled
 
 
 class Nodes:
@@ -43,19 +44,7 @@ def place(database, tmp_path):
 
 def enrol(database, name, key):
     with database.write() as connection:
-        Devices(connection).put(
-            Device(
-                id=name,
-                fleet="f",
-                state=DeviceState.ENROLLED,
-                hardware=[],
-                public_key=key,
-                serial="1",
-                expires_at=9e9,
-                enrolled_at=0.0,
-                last_seen=0.0,
-            )
-        )
+        Devices(connection).put(enrolled(name, public_key=key))
 
 
 def test_the_list_follows_every_change_and_is_mended_when_somebody_else_wrote_it(database, place, device_key):
