@@ -41,9 +41,9 @@ from edge.relay.shelf import Shelf
 from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
 from edge.training.labels import LabelInbox
-from edge.update.attempt import Parts
 from edge.update.journal import Journal
 from edge.update.obstacles import Policy
+from edge.update.parts import Parts
 from edge.update.preflight import Preflight
 from edge.update.reconcile import Reconciler
 from edge.update.scrub import Scrub

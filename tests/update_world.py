@@ -17,10 +17,10 @@ from cloud.release.keys import MemoryKeys
 from cloud.release.modelsig import MODEL_SIGNING, sign_models
 from cloud.release.repository import Repository
 from edge.link.retained import RetainedFiles
-from edge.update.attempt import Parts
 from edge.update.journal import Journal
 from edge.update.neighbours import Neighbours
 from edge.update.pace import Patience
+from edge.update.parts import Parts
 from edge.update.preflight import Preflight
 from edge.update.reconcile import Reconciler
 from edge.update.serving import MemoryServing

@@ -5,27 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 
-from edge.update.course import MAX_REASON, Course, Report, reason_of
+from edge.update.course import MAX_REASON, reason_of
 from edge.update.download import Progress
 from edge.update.fetch import fetch
-from edge.update.journal import Entry, Journal, opened
+from edge.update.journal import opened
 from edge.update.machine import Event
-from edge.update.neighbours import Neighbours
-from edge.update.pace import Patience
-from edge.update.preflight import HeldError, Preflight
-from edge.update.serving import Serving
+from edge.update.parts import Parts
+from edge.update.preflight import HeldError
 from edge.update.slots import Slots
-from edge.update.trust import Trust
 from shared.bundle import Challenge, Release, Variant
-from shared.bus import Bus
-from shared.clock import Clock
 from shared.errors import ContractError, FaultError, HinterlandError, TrustError
 from shared.faultpoints import here
-from shared.ids import DeviceId
 from shared.messages import Stage
 from shared.trust import SlotFact
 
@@ -33,35 +25,6 @@ log = logging.getLogger(__name__)
 
 ALONE = "nothing serves yet: nothing to compare with"
 """Said of a challenger on a device where no release serves: it lies ready, and only waits for its promotion."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What an update needs; made by the agent's wiring."""
-
-    device: DeviceId
-    models: Path
-    """Directory of all slots."""
-
-    bus: Bus
-    trust: Trust
-    journal: Journal
-    serving: Serving
-    report: Report
-    """Keeps a status until the coordinator has it."""
-
-    clock: Clock
-    random: Random
-    patience: Patience = field(default_factory=Patience)
-    preflight: Preflight | None = None
-    """Asked before the first byte of a variant; None where every time is right."""
-
-    neighbours: Neighbours | None = None
-    """Asked before the coordinator is; None for a device that is alone."""
-
-    def course(self, model: str, entry: Entry) -> Course:
-        """The way of one release from `entry` on."""
-        return Course(model, entry, journal=self.journal, report=self.report, clock=self.clock)
 
 
 class AbandonedError(Exception):

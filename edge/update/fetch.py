@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge.update.download import Download, Notice
 from edge.update.held import Held
 from edge.update.partial import PartialFile
+from edge.update.parts import Parts
 from edge.update.slots import Slots
 from shared.bundle import Variant
 from shared.errors import HinterlandError
 from shared.trust import SlotFact
-
-if TYPE_CHECKING:
-    from edge.update.attempt import Parts
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Protocol
 
-from edge.update.attempt import Attempt, Parts
+from edge.update.attempt import Attempt
 from edge.update.course import reason_of, say
 from edge.update.journal import opened
 from edge.update.machine import Event
+from edge.update.parts import Parts
 from edge.update.plan import Move, Situation, decide
 from edge.update.relapse import Relapse
 from edge.update.resume import Resumption

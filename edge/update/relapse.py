@@ -6,9 +6,9 @@ import asyncio
 
 import msgspec
 
-from edge.update.attempt import Parts
 from edge.update.journal import Entry, opened
 from edge.update.machine import Event
+from edge.update.parts import Parts
 from edge.update.plan import MAX_TRIALS
 from edge.update.resume import Resumption
 from edge.update.shadowing import Shadowing

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from edge.update.attempt import Parts
 from edge.update.course import reason_of, say
 from edge.update.journal import Entry
 from edge.update.machine import TERMINAL, Event, step
+from edge.update.parts import Parts
 from edge.update.plan import MAX_TRIALS, left_alone
 from edge.update.slots import Slots
 from shared.errors import FaultError, HinterlandError, TrustError

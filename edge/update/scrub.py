@@ -8,8 +8,8 @@ import logging
 import platform
 from concurrent.futures import ThreadPoolExecutor
 
-from edge.update.attempt import Parts
 from edge.update.course import reason_of
+from edge.update.parts import Parts
 from edge.update.reconcile import Reconciler
 from edge.update.slots import Slots
 from shared.errors import HinterlandError, TrustError

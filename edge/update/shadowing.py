@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from edge.update.attempt import Parts
 from edge.update.course import Course, reason_of
 from edge.update.journal import Entry
 from edge.update.machine import Event
+from edge.update.parts import Parts
 from edge.update.slots import Slots
 from shared.bundle import Challenge
 from shared.errors import FaultError, HinterlandError, TrustError

@@ -25,9 +25,9 @@ from cloud.distribution.chunks import ChunkServer
 from edge.inference.host import ModelHost
 from edge.inference.memory_runtime import MemorySession
 from edge.inference.runtime import Load
-from edge.update.attempt import Parts
 from edge.update.journal import Journal
 from edge.update.pace import Patience
+from edge.update.parts import Parts
 from edge.update.reconcile import Reconciler
 from edge.update.slots import Slots
 from edge.update.trust import Trust

@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cloud.distribution.blobs import MemoryBlobs
 from cloud.distribution.chunks import ChunkServer
-from edge.update.attempt import Parts
 from edge.update.download import Patience
+from edge.update.parts import Parts
 from edge.update.plan import SILENCE_S
 from edge.update.reconcile import Reconciler
 from edge.update.resume import MAX_STARTS
