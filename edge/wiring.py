@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 
 from edge import settings as conf
 from edge.agent import Agent
-from edge.drift.window import DriftSettings
 from edge.drift.writer import ReferenceWriter
 from edge.facts import Facts, LinuxFacts
 from edge.identity import Identity, KnownTime, Rotation
@@ -26,13 +23,7 @@ from edge.link.outbox import Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
-from edge.pipelines.hooks import Hooks
-from edge.pipelines.interpret import Interpreter
-from edge.pipelines.pipeline import Pipeline, PipelineSettings
-from edge.pipelines.replay import Recording, ReplaySource
-from edge.pipelines.sinks import Snapshot
-from edge.pipelines.source import Source
-from edge.pipelines.video import VideoSettings, VideoSource
+from edge.pipelines.making import PipelineMaker
 from edge.relay.address import Address
 from edge.relay.neighbours import Relays, Site
 from edge.relay.passport import Passport
@@ -63,9 +54,6 @@ RUNTIMES = (Runtime.ONNXRUNTIME,)
 
 CHALLENGER_NICE = 10
 """Of a challenger's process: the champion's, which has 0, gets nine times its processor time where both want it."""
-
-SNAPSHOT_S = 5.0
-"""Seconds between two pictures on disk."""
 
 
 def build(
@@ -138,7 +126,7 @@ def build(
     )
     reconciler = Reconciler(updates)
     reference = ReferenceWriter(host=host, store=store, emit=speaker, clock=clock, settings=settings)
-    common = _Common(
+    maker = PipelineMaker(
         settings=settings, host=host, speaker=speaker, store=store, clock=clock, reference=reference, facts=facts
     )
     return Agent(
@@ -153,7 +141,7 @@ def build(
         updates=reconciler,
         scrub=Scrub(updates, reconciler),
         relay=Relay(shelf, listen=Address.parse(settings.relay.listen), passport=passport) if shelf else None,
-        pipelines=[common.pipeline(wanted) for wanted in settings.pipelines],
+        pipelines=[maker.make(wanted) for wanted in settings.pipelines],
         store=store,
         labels=LabelInbox(settings.state / "labels"),
         reference=reference,
@@ -228,57 +216,3 @@ def _trainer(settings: conf.Settings, identity: Identity, config: Path, random: 
     if not settings.training.enabled or not identity.superlink:
         return None
     return TrainerChild([sys.executable, "-m", "edge.main", "trainer", "--config", str(config)], random=random)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Common:
-    """What all pipelines of a device share."""
-
-    settings: conf.Settings
-    host: ModelHost
-    speaker: Speaker
-    store: DatasetStore
-    clock: Clock
-    reference: ReferenceWriter
-    facts: Facts
-
-    def pipeline(self, wanted: conf.Pipeline) -> Pipeline:
-        """Make one pipeline."""
-        reporting = self.settings.reporting
-        return Pipeline(
-            PipelineSettings(
-                name=wanted.name,
-                model=wanted.model,
-                telemetry_s=reporting.telemetry_s,
-                drift=DriftSettings(inputs=reporting.drift_inputs),
-                cores=self.settings.inference.threads,
-            ),
-            source=_source(wanted, self.clock),
-            host=self.host,
-            emit=self.speaker,
-            clock=self.clock,
-            hooks=self._hooks(wanted),
-        )
-
-    def _hooks(self, wanted: conf.Pipeline) -> Hooks:
-        pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
-        interpret = Interpreter(threshold=wanted.threshold)
-        if not wanted.remember:
-            return Hooks(interpret=interpret, sinks=pictures, temperature=self.facts.hottest_c)
-        return Hooks(
-            temperature=self.facts.hottest_c,
-            interpret=interpret,
-            sinks=pictures,
-            remember=partial(self.store.remember, wanted.model),
-            labels_held=partial(self.store.labels_held, wanted.model),
-            on_release=partial(self.reference.request, wanted.name, wanted.model),
-        )
-
-
-def _source(wanted: conf.Pipeline, clock: Clock) -> Source:
-    source = wanted.source
-    if isinstance(source, conf.VideoSource):
-        video = VideoSettings(path=Path(source.path), fps=source.fps, loop=source.loop)
-        return VideoSource(video, stream=wanted.name, clock=clock)
-    recording = Recording.from_npz(Path(source.path))
-    return ReplaySource(recording, stream=wanted.name, rate=source.rate, loop=source.loop, clock=clock)

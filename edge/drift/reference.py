@@ -9,8 +9,8 @@ from edge.drift.features import features_for
 from edge.drift.window import Observation, Sketches
 from edge.inference.host import Served
 from edge.pipelines.answer import Interpret
-from edge.pipelines.classify import classify
 from edge.pipelines.preprocess import normalise
+from edge.pipelines.tasks.classify import classify
 from shared.messages import DriftReport
 
 LEAST_LABELLED = 40

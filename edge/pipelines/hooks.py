@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.pipelines.answer import Interpret
-from edge.pipelines.classify import classify
 from edge.pipelines.sinks import Sink
+from edge.pipelines.tasks.classify import classify
 from shared.messages import DriftReport, ShadowReport, Telemetry
 from shared.topics import Up
 

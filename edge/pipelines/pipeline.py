@@ -19,7 +19,7 @@ from edge.pipelines.answer import Answer, Result
 from edge.pipelines.hooks import Emit, Hooks
 from edge.pipelines.reporter import Reporter
 from edge.pipelines.shadow import Shadow
-from edge.pipelines.source import Sample, Source
+from edge.pipelines.sources.port import Sample, Source
 from edge.pipelines.split import Turn, take_turn
 from edge.pipelines.state import Health, State
 from edge.pipelines.step import Outcome

@@ -19,7 +19,7 @@ from edge.inference.host import ModelHost
 from edge.pipelines.answer import Answer, Interpret
 from edge.pipelines.budget import Budget
 from edge.pipelines.comparison import Comparison, Pair, Side
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from edge.pipelines.step import Outcome, read
 from shared.clock import Clock
 from shared.messages import ShadowReport

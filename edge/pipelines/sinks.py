@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.pipelines.answer import Detection, Result
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from shared.clock import Clock
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from edge.inference.served import Served
 from edge.pipelines.answer import Answer
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.shadow import Seen, Shadow, Taken, is_challengers, merged
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from edge.pipelines.step import Outcome, infer
 from shared.clock import Clock
 

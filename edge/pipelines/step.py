@@ -14,7 +14,7 @@ from edge.inference.host import Served
 from edge.inference.warmup import check_shapes
 from edge.pipelines.answer import Answer, Interpret
 from edge.pipelines.preprocess import normalise, stack
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from shared.errors import FaultError
 
 

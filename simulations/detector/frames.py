@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.pipelines.film import Scaler, play
+from edge.pipelines.sources.film import Scaler, play
 from simulations.detector.labels import SIDE
 
 

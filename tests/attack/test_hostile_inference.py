@@ -15,9 +15,9 @@ import pytest
 from edge.inference.confine import FILES, USER, WANTED, lacking
 from edge.inference.host import ModelHost
 from edge.inference.isolated import IsolatedSession
-from edge.pipelines.classify import classify
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from edge.pipelines.step import infer
+from edge.pipelines.tasks.classify import classify
 from shared.clock import SystemClock
 from shared.errors import FaultError
 from tests.hostile_model import attack, isolation

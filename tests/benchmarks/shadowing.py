@@ -21,8 +21,8 @@ from edge.inference.process import Isolation
 from edge.pipelines.answer import Result
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
-from edge.pipelines.replay import Recording, ReplaySource
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
+from edge.pipelines.sources.replay import Recording, ReplaySource
 from shared.bundle import Challenge, Schema
 from shared.clock import SystemClock
 from shared.messages import ShadowReport

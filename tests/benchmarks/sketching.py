@@ -9,9 +9,9 @@ import numpy as np
 from edge.drift.window import DriftWindow, Observation
 from edge.inference.host import Served
 from edge.inference.onnx_runtime import OnnxSession
-from edge.pipelines.classify import classify
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from edge.pipelines.step import infer
+from edge.pipelines.tasks.classify import classify
 from shared.bundle import Release, Runtime, Schema, Variant
 from shared.ids import sha256
 from shared.task import Moments

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from edge.inference.onnx_runtime import OnnxSession
-from edge.pipelines.detect import Detector
+from edge.pipelines.tasks.detect import Detector
 from shared.modelfile import check_model
 from simulations.detector.compare import compare
 from simulations.detector.convert import ENTRY, HEADS, convert

@@ -8,12 +8,12 @@ import pytest
 from edge.inference.host import ModelHost
 from edge.inference.onnx_runtime import OnnxSession
 from edge.pipelines.answer import Result
-from edge.pipelines.detect import Detector
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.sinks import Snapshot
-from edge.pipelines.source import Sample
-from edge.pipelines.video import VideoSettings, VideoSource
+from edge.pipelines.sources.port import Sample
+from edge.pipelines.sources.video import VideoSettings, VideoSource
+from edge.pipelines.tasks.detect import Detector
 from shared.clock import SystemClock
 from shared.messages import DriftReport, Telemetry
 from shared.sketch import Sketch

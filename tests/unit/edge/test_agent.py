@@ -19,6 +19,7 @@ from edge.wiring import build
 from shared.bundle import FleetDesired, Release, Runtime, Schema, Variant, split
 from shared.clock import SystemClock
 from shared.codec import unpack
+from shared.errors import RefusedError
 from shared.messages import DriftReport, Telemetry
 from shared.topics import Up
 from tests.models import LABELS, SHAPE, classifier
@@ -158,15 +159,15 @@ async def test_a_device_without_a_link_serves_what_it_committed(tmp_path, world,
 def test_settings_say_what_is_wrong_and_where(tmp_path):
     path = tmp_path / "agent.toml"
     path.write_text('[agent]\nstate = "/tmp/x"\n[[pipelines]]\nname = "a"\nmodel = "b"\nsource = { kind = "tape" }\n')
-    with pytest.raises(conf.RefusedError, match=r"tape.*pipelines\[0\]") as refused:
+    with pytest.raises(RefusedError, match=r"tape.*pipelines\[0\]") as refused:
         conf.read(path)
     assert "docs/devices.md" in refused.value.hint
-    with pytest.raises(conf.RefusedError, match="no settings file"):
+    with pytest.raises(RefusedError, match="no settings file"):
         conf.read(tmp_path / "missing.toml")
 
 
 def test_settings_refuse_what_nobody_reads(tmp_path):
     path = tmp_path / "agent.toml"
     path.write_text('[agent]\nstate = "/tmp/x"\ncolour = "blue"\n')
-    with pytest.raises(conf.RefusedError, match="colour"):
+    with pytest.raises(RefusedError, match="colour"):
         conf.read(path)

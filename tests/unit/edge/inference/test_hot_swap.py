@@ -11,8 +11,8 @@ from edge.inference.runtime import Session
 from edge.pipelines.answer import Result
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
-from edge.pipelines.replay import Recording, ReplaySource
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
+from edge.pipelines.sources.replay import Recording, ReplaySource
 from shared.clock import SystemClock
 from shared.errors import HinterlandError
 from shared.messages import DriftReport, Telemetry

@@ -12,7 +12,7 @@ from edge.inference.memory_runtime import MemorySession
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.sinks import LastResult
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from edge.pipelines.state import State
 from shared.bundle import Schema
 from shared.clock import VirtualClock

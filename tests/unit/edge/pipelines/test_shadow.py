@@ -18,7 +18,7 @@ from edge.inference.runtime import Session
 from edge.pipelines.answer import Result
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from shared.bundle import Challenge
 from shared.clock import SystemClock
 from shared.errors import FaultError

@@ -5,7 +5,7 @@ import numpy as np
 
 from edge.pipelines.answer import Answer, Detection, Result
 from edge.pipelines.sinks import LastResult, Snapshot, draw
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from shared.clock import VirtualClock
 
 FOUND = Detection("person", 0.9, (0.25, 0.25, 0.75, 0.75))

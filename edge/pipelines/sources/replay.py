@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.port import Sample
 from shared.bundle import Schema
 from shared.clock import Clock
 from shared.errors import FaultError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edge.pipelines.detect import Detector
+from edge.pipelines.tasks.detect import Detector
 from shared.bundle import Schema
 from shared.objects import DetectSettings, intersection_over_union
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edge.pipelines.classify import classify, softmax
+from edge.pipelines.tasks.classify import classify, softmax
 from shared.bundle import Schema
 
 SCHEMA = Schema(kind="classification", labels=["a", "b", "c"], input_shape=[1, 1])

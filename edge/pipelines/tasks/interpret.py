@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edge.inference.runtime import Array
 from edge.pipelines.answer import Answer
-from edge.pipelines.classify import classify
-from edge.pipelines.detect import Detector
+from edge.pipelines.tasks.classify import classify
+from edge.pipelines.tasks.detect import Detector
 from shared.bundle import Schema
 from shared.objects import DetectSettings
 

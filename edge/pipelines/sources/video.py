@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edge.pipelines.film import Frame, Scaler, picture, play
-from edge.pipelines.source import Sample
+from edge.pipelines.sources.film import Frame, Scaler, picture, play
+from edge.pipelines.sources.port import Sample
 from shared.bundle import Schema
 from shared.clock import Clock
 from shared.errors import FaultError

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.pipelines.replay import PATIENCE, Recording, ReplaySource
+from edge.pipelines.sources.replay import PATIENCE, Recording, ReplaySource
 from shared.clock import VirtualClock
 from shared.errors import FaultError
 

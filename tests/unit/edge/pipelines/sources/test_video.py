@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.pipelines.film import Scaler, picture, play
-from edge.pipelines.source import Sample
-from edge.pipelines.video import VideoSettings, VideoSource
+from edge.pipelines.sources.film import Scaler, picture, play
+from edge.pipelines.sources.port import Sample
+from edge.pipelines.sources.video import VideoSettings, VideoSource
 from shared.bundle import Schema
 from shared.clock import SystemClock
 from shared.errors import FaultError

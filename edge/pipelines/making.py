@@ -1,0 +1,69 @@
+"""From a device's settings to its pipelines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edge import settings as conf
+from edge.drift.window import DriftSettings
+from edge.drift.writer import ReferenceWriter
+from edge.facts import Facts
+from edge.inference.host import ModelHost
+from edge.link.speaker import Speaker
+from edge.pipelines.hooks import Hooks
+from edge.pipelines.pipeline import Pipeline, PipelineSettings
+from edge.pipelines.sinks import Snapshot
+from edge.pipelines.sources.making import make_source
+from edge.pipelines.tasks.interpret import Interpreter
+from edge.training.dataset import DatasetStore
+from shared.clock import Clock
+
+SNAPSHOT_S = 5.0
+"""Seconds between two pictures on disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineMaker:
+    """What all pipelines of a device share."""
+
+    settings: conf.Settings
+    host: ModelHost
+    speaker: Speaker
+    store: DatasetStore
+    clock: Clock
+    reference: ReferenceWriter
+    facts: Facts
+
+    def make(self, wanted: conf.Pipeline) -> Pipeline:
+        """Make one pipeline."""
+        reporting = self.settings.reporting
+        return Pipeline(
+            PipelineSettings(
+                name=wanted.name,
+                model=wanted.model,
+                telemetry_s=reporting.telemetry_s,
+                drift=DriftSettings(inputs=reporting.drift_inputs),
+                cores=self.settings.inference.threads,
+            ),
+            source=make_source(wanted, self.clock),
+            host=self.host,
+            emit=self.speaker,
+            clock=self.clock,
+            hooks=self._hooks(wanted),
+        )
+
+    def _hooks(self, wanted: conf.Pipeline) -> Hooks:
+        pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
+        interpret = Interpreter(threshold=wanted.threshold)
+        if not wanted.remember:
+            return Hooks(interpret=interpret, sinks=pictures, temperature=self.facts.hottest_c)
+        return Hooks(
+            temperature=self.facts.hottest_c,
+            interpret=interpret,
+            sinks=pictures,
+            remember=partial(self.store.remember, wanted.model),
+            labels_held=partial(self.store.labels_held, wanted.model),
+            on_release=partial(self.reference.request, wanted.name, wanted.model),
+        )

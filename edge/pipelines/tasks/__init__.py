@@ -1,0 +1,1 @@
+"""What a kind of model answers: from its outputs to labels, objects and numbers."""

@@ -1,0 +1,44 @@
+"""Everything an agent can be told, read from one TOML file.
+
+[agent]
+state = "/var/lib/hinterland"
+token_file = "/etc/hinterland/token"      # needed once, for enrolment
+
+[[pipelines]]
+name = "wrist"
+model = "activity"
+source = { kind = "replay", path = "/data/stream.npz", rate = 10.0 }
+"""
+
+from __future__ import annotations
+
+from edge.settings.agent import (
+    AgentSettings,
+    LinkSettings,
+    RelaySettings,
+    ReportingSettings,
+    Settings,
+    UpdateSettings,
+    read,
+)
+from edge.settings.inference import InferenceSettings
+from edge.settings.pipelines import Pipeline
+from edge.settings.sources import ReplaySource, Source, VideoSource
+from edge.settings.training import PolicySettings, TrainingSettings
+
+__all__ = [
+    "AgentSettings",
+    "InferenceSettings",
+    "LinkSettings",
+    "Pipeline",
+    "PolicySettings",
+    "RelaySettings",
+    "ReplaySource",
+    "ReportingSettings",
+    "Settings",
+    "Source",
+    "TrainingSettings",
+    "UpdateSettings",
+    "VideoSource",
+    "read",
+]

@@ -1,0 +1,15 @@
+"""Kinds of values that settings are made of; each says in a pattern or a range what is taken."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from edge.relay.address import PATTERN
+
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[int, msgspec.Meta(gt=0)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Relay = Annotated[str, msgspec.Meta(pattern=PATTERN)]
+Hours = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
