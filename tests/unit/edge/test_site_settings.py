@@ -10,6 +10,7 @@ from edge.facts import MemoryFacts, Power
 from edge.relay.address import Address
 from edge.wiring import build
 from shared.bus.memory import MemoryBroker
+from shared.errors import RefusedError
 from simulations.world.ports import free_ports
 from tests.site import Place, asked
 from tests.update_world import DEVICE, UpdateWorld
@@ -44,7 +45,7 @@ def test_one_relay_or_a_list(tmp_path, said, sources):
     ],
 )
 def test_what_makes_no_sense_is_refused_when_it_is_read(tmp_path, wrong):
-    with pytest.raises(conf.RefusedError, match=r"agent\.toml"):
+    with pytest.raises(RefusedError, match=r"agent\.toml"):
         read(tmp_path, wrong)
 
 
