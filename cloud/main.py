@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,7 +108,7 @@ def superlink(directory: Directory = None) -> None:
         layout = settings.layout
         serve_superlink(
             SuperLinkSettings(
-                host=settings.superlink.host,
+                host=settings.superlink.listen or settings.superlink.host,
                 port=settings.superlink.port,
                 certificate=layout.certificate("superlink"),
                 key=layout.key("superlink"),
@@ -116,6 +117,28 @@ def superlink(directory: Directory = None) -> None:
                 control_token=control_token(settings),
             )
         )
+
+
+@app.command(name="broker-reload")
+def broker_reload(
+    directory: Directory = None,
+    once: Annotated[bool, typer.Option(help="Look once, and end with status 1 if nothing was to be told.")] = False,
+) -> None:
+    """Beside a broker in a container: have it read its lists and certificate again when they change.
+
+    For `[broker] reload = "watch"`, where the coordinator and the broker share files but no processes. SIGTERM ends it.
+    """
+    with _one_line():
+        _log()
+        from cloud.devices.reload import LOOK_S, Reload
+        from cloud.layout import Layout
+
+        watch = Reload(Layout(_place(directory)).broker)
+        if once:
+            raise typer.Exit(not watch.look())
+        while True:
+            watch.look()
+            time.sleep(LOOK_S)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cloud.addresses import UNSPECIFIED, ApiSettings, BrokerSettings, SuperlinkSettings
 from cloud.cluster.settings import ClusterSettings, check_cluster
 from cloud.devices.broker import coordinators
 from cloud.layout import Layout
@@ -33,34 +34,6 @@ class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     tenant: str = "default"
     fleets: list[str] = msgspec.field(default_factory=lambda: ["default"])
     """Fleets whose desired state is signed here; the first is where a device belongs whose token does not say."""
-
-
-class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where operators and enrolling devices reach the API."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; opening it to a network is your decision."""
-
-    port: int = 8443
-    public_host: str = ""
-    """Name or address under which others reach it, and which its certificate carries; `host` when empty."""
-
-
-class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the MQTT broker is; `init` writes a configuration for a mosquitto there."""
-
-    host: str = "127.0.0.1"
-    port: int = 8883
-
-
-class SuperlinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the federated engine is."""
-
-    enabled: bool = True
-    """Without it, this coordinator publishes imported models only."""
-
-    host: str = "127.0.0.1"
-    port: int = 9092
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -282,8 +255,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def superlink_address(self) -> str:
-        """`host:port`."""
+        """Of the SuperLink as devices reach it, `host:port`."""
         return f"{self.superlink.host}:{self.superlink.port}"
+
+    @property
+    def superlink_inside(self) -> str:
+        """Of the SuperLink as our own processes reach it, `host:port`."""
+        return f"{self.superlink.inside or self.superlink.host}:{self.superlink.port}"
+
+    @property
+    def server_names(self) -> dict[str, list[str]]:
+        """Server → the names and addresses under which it is reached, for its certificate."""
+        told = {
+            "api": [self.public_host, self.api.host, self.api.inside],
+            "broker": [self.broker.host, self.broker.inside],
+            "superlink": [self.superlink.host, self.superlink.inside],
+        }
+        return {server: [name for name in names if name and name not in UNSPECIFIED] for server, names in told.items()}
 
     @property
     def anchor_file(self) -> Path:

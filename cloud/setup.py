@@ -102,6 +102,7 @@ def open_door(settings: Settings, authority: Authority) -> BrokerDoor:
         authority=authority,
         tenant=settings.identity.tenant,
         coordinators=settings.coordinators,
+        signals=settings.broker.reload == "signal",
     )
 
 
@@ -112,13 +113,8 @@ def fit_certificates(settings: Settings, authority: Authority, *, at: float) -> 
 
 
 def _fit_certificates(settings: Settings, authority: Authority, *, at: float) -> list[str]:
-    hosts = {
-        "api": [settings.public_host, settings.api.host],
-        "broker": [settings.broker.host],
-        "superlink": [settings.superlink.host],
-    }
     made = []
-    for file, names in hosts.items():
+    for file, names in settings.server_names.items():
         wanted = sorted({*names, "localhost", "127.0.0.1"})
         if not _good(settings.layout, file, wanted, at=at):
             common = API_NAME if file == "api" else file
@@ -208,7 +204,8 @@ def _broker(settings: Settings, authority: Authority, *, account: str, at: float
         devices, revoked = Devices(connection).all(), Certificates(connection).revoked(at=at)
     database.close()
     open_door(settings, authority).fit(devices, revoked=revoked, at=at)
-    config = render_config(layout.broker, port=settings.broker.port, address=settings.broker.host, user=account)
+    told = settings.broker
+    config = render_config(layout.broker, port=told.port, address=told.listen or told.host, user=account)
     if read_if_present(layout.broker_config) == config.encode():
         return []
     write_atomic(layout.broker_config, config.encode())

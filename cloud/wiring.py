@@ -264,7 +264,7 @@ def superlink_address(settings: Settings) -> Any:
     from cloud.training.control import SuperLinkAddress
 
     return SuperLinkAddress(
-        address=settings.superlink_address,
+        address=settings.superlink_inside,
         ca=settings.layout.ca,
         control_token=control_token(settings),
     )
@@ -273,7 +273,7 @@ def superlink_address(settings: Settings) -> Any:
 def _mqtt(settings: Settings) -> Bus:
     layout = settings.layout
     endpoint = Endpoint(
-        host=settings.broker.host,
+        host=settings.broker.inside or settings.broker.host,
         port=settings.broker.port,
         ca=layout.ca,
         certificate=layout.certificate(settings.name),

@@ -97,14 +97,14 @@ class Mosquitto:
         self.allow([])
         if revocations:
             self.revoked.write_bytes(certificates.revoke())
-        files = BrokerFiles(
+        self.files = BrokerFiles(
             ca=certificates.ca,
             certificate=certificate,
             key=key,
             access=self.access,
             revoked=self.revoked if revocations else None,
         )
-        self.broker = Broker(directory, files, port=free_ports(1)[0], executable=find_mosquitto())
+        self.broker = Broker(directory, self.files, port=free_ports(1)[0], executable=find_mosquitto())
 
     def allow(self, grants: list[Grant]) -> None:
         self.access.write_text(render_access(grants, coordinators=self.coordinators))

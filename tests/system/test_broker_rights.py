@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from cloud.devices.broker import BrokerFiles, Grant
+from cloud.devices.reload import Reload
 from shared import topics
 from shared.bus.mqtt import Endpoint, MqttBus
 from shared.errors import FaultError, RefusedError
@@ -60,6 +62,31 @@ async def test_a_revoked_device_falls_silent_at_once_and_cannot_come_back(make_m
         assert not again.connected
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
+
+
+async def test_what_watches_beside_the_broker_shuts_a_revoked_device_out(make_mosquitto, running, until, tmp_path):
+    mosquitto = make_mosquitto(GRANTS, revocations=True)
+    (tmp_path / "pid").write_text(str(mosquitto.broker.pid))
+    watch = Reload(replace(mosquitto.files, pid=tmp_path / "pid"))
+    watch.look()
+    coordinator, stolen, honest = (bus(mosquitto, name) for name in ("coordinator", A, B))
+    heard = []
+
+    async def hear(delivery):
+        heard.append(delivery.payload)
+
+    coordinator.on("hl/1/d/+/up/telemetry", hear)
+    async with running(coordinator, stolen, honest):
+        await stolen.publish(topics.up(A, topics.Up.TELEMETRY), b"before")
+        await until(lambda: heard == [b"before"])
+        mosquitto.allow([GRANTS[1]])
+        assert watch.look()
+        for _ in range(3):  # it heeds signals between two rounds of its loop
+            await coordinator.publish(f"{topics.ROOT}/reloading", b"")
+        await stolen.publish(topics.up(A, topics.Up.TELEMETRY), b"after")
+        await honest.publish(topics.up(B, topics.Up.TELEMETRY), b"honest")
+        await until(lambda: b"honest" in heard)
+        assert b"after" not in heard
 
 
 async def test_a_client_id_cannot_push_another_device_off(make_mosquitto, running, until):

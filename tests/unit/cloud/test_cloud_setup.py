@@ -81,6 +81,32 @@ def test_a_new_fleet_is_added_and_a_new_host_gets_a_certificate(made):
     assert set_up(more, clock=clock, account="hinterland") == []
 
 
+def test_behind_a_load_balancer_servers_listen_here_and_are_known_by_other_names(tmp_path):
+    document = {
+        "api": {"host": "0.0.0.0", "public_host": "hq.example", "inside": "coordinator.site.svc"},
+        "broker": {"host": "mqtt.example", "listen": "0.0.0.0", "inside": "broker.site.svc", "reload": "watch"},
+        "superlink": {"host": "fl.example", "listen": "0.0.0.0", "inside": "superlink.site.svc"},
+    }
+    settings = make_settings(document, {}, directory=tmp_path)
+    set_up(settings, clock=VirtualClock(), account="hinterland")
+    names = {server: hosts_of(settings.layout.certificate(server)) for server in ("api", "broker", "superlink")}
+    here = {"localhost", "127.0.0.1"}
+    assert names == {
+        "api": {"hq.example", "coordinator.site.svc", *here},
+        "broker": {"mqtt.example", "broker.site.svc", *here},
+        "superlink": {"fl.example", "superlink.site.svc", *here},
+    }
+    assert "listener 8883 0.0.0.0" in settings.layout.broker_config.read_text()
+    assert (settings.superlink_address, settings.superlink_inside) == ("fl.example:9092", "superlink.site.svc:9092")
+    assert make_settings({}, {}, directory=tmp_path).superlink_inside == "127.0.0.1:9092"
+
+
+def hosts_of(path):
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in names}
+
+
 def test_certificates_are_issued_anew_when_half_of_their_life_is_over(made):
     settings, _, clock = made
     authority = Authority.open(settings.layout.authority, sealer=open_sealer(settings))
