@@ -5,44 +5,44 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from edge import settings as conf
 from edge.identity import Identity
-from shared.errors import HinterlandError, RefusedError
-
-Config = Annotated[Path, typer.Option(help="The agent's settings file (TOML).")]
+from edge.operate.commands import register
+from edge.terminal import CONFIG, Config, guarded
+from shared.errors import RefusedError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hinterland's agent on this device.")
 
 
 @app.command(epilog="Example:  hinterland-agent run --config /etc/hinterland/agent.toml")
-def run(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+def run(config: Config = CONFIG) -> None:
     """Enrol if needed, then serve, infer, report and follow the fleet until stopped by SIGTERM."""
-    _guarded(lambda: asyncio.run(_serve(config)))
+    guarded(lambda: asyncio.run(_serve(config)))
 
 
 @app.command(epilog="Example:  hinterland-agent enrol --config /etc/hinterland/agent.toml")
-def enrol(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+def enrol(config: Config = CONFIG) -> None:
     """Make this device's key, and exchange the enrolment token for a certificate."""
-    _guarded(lambda: _enrol(conf.read(config)))
+    guarded(lambda: _enrol(conf.read(config)))
 
 
 @app.command(epilog="Example:  hinterland-agent key --config /etc/hinterland/agent.toml")
-def key(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+def key(config: Config = CONFIG) -> None:
     """Make this device's key if there is none, and print its fingerprint, for a token that no other key can use."""
-    _guarded(lambda: print(_fingerprint(conf.read(config))))
+    guarded(lambda: print(_fingerprint(conf.read(config))))
 
 
 @app.command(hidden=True)
-def trainer(config: Config = Path("/etc/hinterland/agent.toml")) -> None:
+def trainer(config: Config = CONFIG) -> None:
     """Take part in federated runs; started and restarted by `run`."""
-    _guarded(lambda: _train(conf.read(config)))
+    guarded(lambda: _train(conf.read(config)))
+
+
+register(app)
 
 
 def main() -> None:
@@ -123,17 +123,6 @@ def _log(settings: conf.Settings) -> None:
     logging.basicConfig(
         level=settings.agent.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-
-
-def _guarded(work: Callable[[], object]) -> None:
-    try:
-        work()
-    except HinterlandError as error:
-        print(f"{error}\nRemedy: {error.hint}" if error.hint else error, file=sys.stderr)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        print(f"{error}\nRemedy: check the path and its rights.", file=sys.stderr)
-        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from edge.settings.agent import (
     ReportingSettings,
     Settings,
     UpdateSettings,
-    read,
 )
 from edge.settings.inference import InferenceSettings
 from edge.settings.pipelines import Pipeline
+from edge.settings.reading import read
 from edge.settings.sources import ReplaySource, Source, VideoSource
 from edge.settings.training import PolicySettings, TrainingSettings
 

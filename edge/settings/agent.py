@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,6 @@ from edge.settings.inference import InferenceSettings
 from edge.settings.kinds import Hours, Percent, Rate, Relay
 from edge.settings.pipelines import Pipeline
 from edge.settings.training import TrainingSettings
-from shared.errors import RefusedError
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,19 +100,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def data(self) -> Path:
         """Where local training data lies."""
         return Path(self.training.data) if self.training.data else self.state / "data"
-
-
-def read(path: Path) -> Settings:
-    """Read and check a settings file.
-
-    Raises:
-        RefusedError: the file is missing, no TOML, or has an unknown, missing or wrong field.
-    """
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text()), Settings)
-    except FileNotFoundError as error:
-        raise RefusedError(
-            f"no settings file {path}", hint="Give one with --config; docs/devices.md shows an example."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise RefusedError(f"{path}: {error}", hint="docs/devices.md explains each field.") from error

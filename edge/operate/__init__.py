@@ -1,0 +1,1 @@
+"""For whoever looks after one device: its settings checked, its state seen, its place in systemd."""

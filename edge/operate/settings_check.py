@@ -1,0 +1,44 @@
+"""What is wrong with settings that are well formed: names given twice, files that are not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge import settings as conf
+from edge.identity import Identity
+from edge.settings.reading import Fault
+
+
+def find_faults(settings: conf.Settings) -> list[Fault]:
+    """Look at the disk, write nothing."""
+    return [*_twice(settings), *_enrolment(settings), *_pipelines(settings)]
+
+
+def _twice(settings: conf.Settings) -> Iterator[Fault]:
+    names = Counter(each.name for each in settings.pipelines)
+    for name, count in names.items():
+        if count > 1:
+            yield Fault("pipelines", f"{count} are named {name!r}; telemetry and labels would mix them up")
+        if not name.strip():
+            yield Fault("pipelines", "one has an empty name")
+
+
+def _enrolment(settings: conf.Settings) -> Iterator[Fault]:
+    if Identity.exists(settings.state / "identity"):
+        return
+    token = settings.agent.token_file
+    if not token:
+        yield Fault("agent.token_file", "is needed, as this device is not enrolled yet")
+    elif not Path(token).is_file():
+        yield Fault("agent.token_file", f"{token} is not there, and this device is not enrolled yet")
+
+
+def _pipelines(settings: conf.Settings) -> Iterator[Fault]:
+    for index, each in enumerate(settings.pipelines):
+        path = getattr(each.source, "path", "")
+        if path and not Path(path).exists():
+            yield Fault(f"pipelines[{index}].source.path", f"{path} is not there")
+        if each.snapshot and not Path(each.snapshot).parent.is_dir():
+            yield Fault(f"pipelines[{index}].snapshot", f"{Path(each.snapshot).parent} is no directory")

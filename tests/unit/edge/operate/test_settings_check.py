@@ -1,0 +1,70 @@
+"""Settings that are well formed and still wrong."""
+
+import pytest
+from typer.testing import CliRunner
+
+from edge import settings as conf
+from edge.main import app
+from edge.operate.settings_check import find_faults
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A device that has a token, and one source that is there."""
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "film.avi").write_text("x")
+    path = tmp_path / "agent.toml"
+    path.write_text(f"""
+        [agent]
+        state = "{tmp_path / "state"}"
+        token_file = "{tmp_path / "token"}"
+        [[pipelines]]
+        name = "street"
+        model = "detector"
+        source = {{ kind = "video", path = "{tmp_path / "film.avi"}" }}
+    """)
+    return path
+
+
+def checked(config):
+    return CliRunner().invoke(app, ["check", "--config", str(config)])
+
+
+def add(config, text):
+    config.write_text(config.read_text() + text)
+
+
+def test_a_good_file_says_what_feeds_what(config):
+    answer = checked(config)
+    assert answer.exit_code == 0, answer.output
+    assert "street: video feeds detector" in answer.output
+
+
+def test_a_misspelt_field_ends_with_one_and_what_was_meant(config):
+    add(config, "[update]\nchek_s = 1\n")
+    answer = checked(config)
+    assert answer.exit_code == 1
+    assert "update.chek_s: is no setting; did you mean `check_s`?" in answer.output
+
+
+def test_two_of_one_name_and_files_that_are_not_there(config, tmp_path):
+    add(
+        config,
+        f"""
+        [[pipelines]]
+        name = "street"
+        model = "detector"
+        snapshot = "{tmp_path}/nowhere/now.jpg"
+        source = {{ kind = "video", path = "{tmp_path}/gone.avi" }}
+        """,
+    )
+    (tmp_path / "token").unlink()
+    fields = [fault.field for fault in find_faults(conf.read(config))]
+    assert fields == ["pipelines", "agent.token_file", "pipelines[1].source.path", "pipelines[1].snapshot"]
+    assert checked(config).exit_code == 1
+
+
+def test_nothing_is_written(config, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    checked(config)
+    assert sorted(tmp_path.rglob("*")) == before
