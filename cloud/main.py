@@ -49,13 +49,16 @@ def init(  # noqa: PLR0917  typer makes options of them, which have names
     api_port: Annotated[int | None, typer.Option(help="Port of the API.")] = None,
     broker_port: Annotated[int | None, typer.Option(help="Port of the MQTT broker.")] = None,
     superlink_port: Annotated[int | None, typer.Option(help="Port of the SuperLink.")] = None,
+    unless_busy: Annotated[
+        bool, typer.Option("--unless-busy", help="Do nothing, and end well, while others work on a complete directory.")
+    ] = False,
 ) -> None:
     """Make the directory: authority, keys, repository, certificates, broker configuration, first API key.
 
     Running it again completes what is missing and adds fleets; keys and certificates that are there stay.
     """
     with _one_line():
-        from cloud.serve import only_one
+        from cloud.serve import is_busy, only_one
         from cloud.settings import directory_from, make_settings
         from cloud.setup import set_up
         from shared.clock import SystemClock
@@ -70,6 +73,9 @@ def init(  # noqa: PLR0917  typer makes options of them, which have names
         )
         settings = make_settings(document, os.environ, directory=place)
         place.mkdir(parents=True, exist_ok=True)
+        if unless_busy and settings.layout.profile.exists() and is_busy(settings):
+            typer.echo(f"{place} is complete, and others work on it: nothing was done")
+            return
         with only_one(settings):
             made = set_up(settings, clock=SystemClock(), account=_account())
         for part in made:

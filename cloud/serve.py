@@ -65,6 +65,15 @@ def only_one(settings: Settings) -> Iterator[None]:
         yield
 
 
+def is_busy(settings: Settings) -> bool:
+    """Whether some process works on the directory at the moment."""
+    try:
+        with only_one(settings):
+            return False
+    except RefusedError:
+        return True
+
+
 @contextmanager
 def one_of(settings: Settings) -> Iterator[None]:
     """Be the only process of this replica's name, and keep out whoever knows of no replicas; alone without a name.

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from shared.errors import HinterlandError
-from simulations.bootstrap import debian, environment
+from simulations.bootstrap import cluster, debian, environment
 from simulations.bootstrap.machine import is_root
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,9 @@ def main(arguments: list[str]) -> int:
             changed |= environment.ensure_peers(ROOT)
         if "--engines" in arguments:
             environment.add_engines(ROOT)
+        if "--cluster" in arguments:
+            changed |= cluster.ensure_cluster(ROOT)
+            changed |= debian.keep(["prometheus"], commands=["promtool"], home=ROOT / ".venv")
         for package, commands in system.items():
             changed |= debian.provide([package], commands=commands, home=ROOT / ".venv")
     except HinterlandError as error:

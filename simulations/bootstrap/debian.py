@@ -40,6 +40,23 @@ def provide(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> 
     return True
 
 
+def keep(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> bool:
+    """Have `commands` under `home` only, as `provide` does without root: installing a server would start it.
+
+    Raises:
+        RefusedError, FaultError: as `provide`.
+    """
+    if all(find(command, home=home) for command in commands):
+        return False
+    if shutil.which("apt-get") is None:
+        raise RefusedError(
+            f"{' and '.join(commands)} must be installed, and there is no apt-get here",
+            hint=f"Install {' and '.join(packages)} with this system's package manager.",
+        )
+    unpack(packages, commands=commands, home=home)
+    return True
+
+
 def find(command: str, *, home: Path) -> Path | None:
     """A command of the system, or one that `unpack` left under `home`; daemons live outside a user's PATH."""
     for directory in (None, "/usr/sbin", str(home / "bin")):

@@ -1,10 +1,12 @@
 """What replicas are told, what they are called, and who is let into the directory."""
 
 import pytest
+from typer.testing import CliRunner
 
 from cloud.cluster.joining import join, share_group
 from cloud.cluster.settings import ClusterSettings
 from cloud.devices.broker import AccessList, coordinators, render_access
+from cloud.main import app
 from cloud.serve import one_of, only_one
 from cloud.settings import make_settings
 from shared.clock import VirtualClock
@@ -88,3 +90,16 @@ def test_replicas_share_the_directory_and_nobody_else_enters(tmp_path):
 
 def test_the_default_is_one_coordinator(tmp_path):
     assert told(tmp_path).cluster == ClusterSettings() == ClusterSettings(replicas=[], replica="", lease_s=10.0)
+
+
+def test_a_pod_that_starts_beside_others_leaves_a_complete_directory_alone(tmp_path):
+    runner, init = CliRunner(), ["init", "--dir", str(tmp_path / "new"), "--unless-busy"]
+    made = runner.invoke(app, init)
+    assert (made.exit_code, "made: certificate authority" in made.output) == (0, True)
+    held = make_settings({"cluster": {"replicas": ["a"], "replica": "a"}}, {}, directory=tmp_path / "new")
+    with one_of(held):
+        beside = runner.invoke(app, [*init, "--fleet", "more"])
+        alone = runner.invoke(app, [*init[:-1], "--fleet", "more"])
+    assert (beside.exit_code, alone.exit_code) == (0, 1)
+    assert "nothing was done" in beside.output
+    assert "made: fleet more" in runner.invoke(app, [*init, "--fleet", "more"]).output
