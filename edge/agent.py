@@ -16,6 +16,8 @@ from edge.link.outbox import CHANNELS, Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
+from edge.operate.systemd import Notifier
+from edge.operate.watchdog import Watchdog
 from edge.pipelines.pipeline import Pipeline
 from edge.relay.server import Relay
 from edge.settings import Settings
@@ -35,6 +37,9 @@ LABELS_S = 0.5
 
 DRAIN_S = 5.0
 """How long a stopping agent tries to have its last records acknowledged; what is left stays in the outbox."""
+
+END_S = 10.0
+"""How long what is in work may take to end; a model that hangs is ended with its process after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,7 @@ class Agent:
     trainer: TrainerChild | None
     rotation: Rotation
     clock: Clock
+    notifier: Notifier
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve what is committed, follow what is desired, infer and report until `stop` is set; then drain."""
@@ -69,7 +75,9 @@ class Agent:
                 group.create_task(self.uplink.run(), name="uplink"),
             ]
             work = [group.create_task(each, name=name) for name, each in self._work()]
+            self.notifier.ready()
             await stop.wait()
+            self.notifier.stopping()
             await _end(work)
             await self.host.close()
             await self._drain()
@@ -97,6 +105,7 @@ class Agent:
             ("labels", self._label_forever()),
             ("renewal", self.rotation.run()),
             ("scrub", self.scrub.run()),
+            ("watchdog", self._watchdog().run()),
             ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
         ]
         work += [(f"pipeline-{each.settings.name}", each.run()) for each in self.pipelines]
@@ -105,6 +114,12 @@ class Agent:
         if self.trainer is not None:
             work.append(("trainer", self.trainer.run()))
         return work
+
+    def _watchdog(self) -> Watchdog:
+        """Longest that an input may be in work: its model starts again, then champion and challenger answer."""
+        bounds = self.settings.inference
+        limit_s = bounds.load_s + 4 * bounds.answer_s
+        return Watchdog(self.notifier, self.pipelines, clock=self.clock, limit_s=limit_s)
 
     async def _label_forever(self) -> None:
         while True:
@@ -127,6 +142,9 @@ class Agent:
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel and wait, also for what is in work, as long as that is bearable; who stays is named and left behind."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    _, late = await asyncio.wait(tasks, timeout=END_S)
+    if late:
+        log.warning("still at work after %g s: %s", END_S, ", ".join(sorted(each.get_name() for each in late)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
+import os
 import signal
 from pathlib import Path
 
@@ -12,8 +14,12 @@ import typer
 from edge import settings as conf
 from edge.identity import Identity
 from edge.operate.commands import register
+from edge.operate.systemd import Notifier
 from edge.terminal import CONFIG, Config, guarded
 from shared.errors import RefusedError
+
+GONE_S = 25.0
+"""After SIGTERM the process is gone within this time: what is in work has ended long before, or never will."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hinterland's agent on this device.")
 
@@ -53,15 +59,23 @@ def main() -> None:
 async def _serve(config: Path) -> None:
     settings = conf.read(config)
     _log(settings)
+    faulthandler.enable()  # systemd's watchdog ends a hang with SIGABRT: every thread then says where it is
+    notifier = Notifier.from_environment(os.environ)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if not stop.is_set():
+            faulthandler.dump_traceback_later(GONE_S, exit=True)  # whatever hangs, also a thread nobody waits for
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     identity = await asyncio.to_thread(_enrol, settings)
 
     from edge.wiring import build
 
-    await build(settings, identity, config=config).run(stop)
+    await build(settings, identity, config=config, notifier=notifier).run(stop)
 
 
 def _enrol(settings: conf.Settings) -> Identity:

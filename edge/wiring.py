@@ -23,6 +23,7 @@ from edge.link.outbox import Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
+from edge.operate.systemd import Notifier
 from edge.pipelines.making import PipelineMaker
 from edge.relay.address import Address
 from edge.relay.neighbours import Relays, Site
@@ -65,6 +66,7 @@ def build(
     clock: Clock | None = None,
     random: Random | None = None,
     facts: Facts | None = None,
+    notifier: Notifier | None = None,
 ) -> Agent:
     """Make the agent of one device.
 
@@ -76,6 +78,7 @@ def build(
         clock: another clock than the machine's.
         random: for back-off and record ids.
         facts: about another machine than this one.
+        notifier: who is told that the agent is ready and alive; nobody by default.
 
     Raises:
         FaultError: the disk does not take the agent's state.
@@ -148,6 +151,7 @@ def build(
         trainer=_trainer(settings, identity, config, random),
         rotation=Rotation(identity, bus=bus, clock=clock, now=known, random=random),
         clock=clock,
+        notifier=notifier or Notifier(),
     )
 
 

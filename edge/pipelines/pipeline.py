@@ -71,6 +71,9 @@ class Pipeline:
         self.health: dict[str, Health] = {}
         """By release."""
 
+        self.busy_since: float | None = None
+        """Monotonic seconds since when inputs are with a model; None while it waits for inputs, or for a model."""
+
         self._source = source
         self._host = host
         self._emit = emit
@@ -97,6 +100,11 @@ class Pipeline:
         self._drift = DriftWindow(pipeline=settings.name, model=settings.model, settings=settings.drift)
         self._release = ""
         self._dropped = 0
+
+    @property
+    def name(self) -> str:
+        """As its owner calls it."""
+        return self.settings.name
 
     async def run(self) -> None:
         """Infer until the source ends; report as time passes, and once more at the end."""
@@ -169,8 +177,12 @@ class Pipeline:
             model = self.settings.model
             with self._host.lease(model) as served, self._host.shadow(model) as challenger:
                 if served is not None:
+                    self.busy_since = self._clock.monotonic()
                     work = loop.run_in_executor(self._thread, self._work, served, challenger, samples)
-                    return await _to_its_end(work)
+                    try:
+                        return await _to_its_end(work)
+                    finally:
+                        self.busy_since = None
             self.state = State.WAITING
             await self._host.arrival(self.settings.model)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import numpy as np
 import pytest
 
+import edge.agent
 from cloud.ingest.inbox import MemoryInbox
 from cloud.ingest.ingest import Ingest
 from cloud.release.modelsig import MODEL_SIGNING, sign_models
@@ -159,7 +160,7 @@ async def test_a_device_without_a_link_serves_what_it_committed(tmp_path, world,
 def test_settings_say_what_is_wrong_and_where(tmp_path):
     path = tmp_path / "agent.toml"
     path.write_text('[agent]\nstate = "/tmp/x"\n[[pipelines]]\nname = "a"\nmodel = "b"\nsource = { kind = "tape" }\n')
-    with pytest.raises(RefusedError, match=r"tape.*pipelines\[0\]") as refused:
+    with pytest.raises(RefusedError, match=r"pipelines\[0\].*tape") as refused:
         conf.read(path)
     assert "docs/devices.md" in refused.value.hint
     with pytest.raises(RefusedError, match="no settings file"):
@@ -171,3 +172,21 @@ def test_settings_refuse_what_nobody_reads(tmp_path):
     path.write_text('[agent]\nstate = "/tmp/x"\ncolour = "blue"\n')
     with pytest.raises(RefusedError, match="colour"):
         conf.read(path)
+
+
+async def test_a_task_that_does_not_end_is_named_and_left_behind(monkeypatch, caplog):
+    monkeypatch.setattr(edge.agent, "END_S", 0.05)
+    release = asyncio.Event()
+
+    async def stubborn():
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    tasks = [asyncio.create_task(stubborn(), name="pipeline-street"), asyncio.create_task(asyncio.sleep(3600))]
+    await asyncio.sleep(0)
+    await edge.agent._end(tasks)
+    assert "pipeline-street" in caplog.text
+    assert tasks[1].cancelled()
+    release.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
