@@ -204,6 +204,7 @@ def telemetry(found: api.TelemetrySummary) -> list[Table]:
             view.release,
             view.processed,
             view.errors,
+            ", ".join(f"{count} {reason}" for reason, count in sorted(view.dropped_by.items())) or view.dropped,
             share(view.correct / view.labelled if view.labelled else None),
             share(view.p50_ms),
             share(view.p99_ms),
@@ -212,7 +213,9 @@ def telemetry(found: api.TelemetrySummary) -> list[Table]:
     ]
     return [
         table("Records", ("device", "sent", "stored", "lost", "duplicated", "resent"), delivered),
-        table("Inference", ("device", "release", "inputs", "errors", "accuracy", "p50 ms", "p99 ms"), computed),
+        table(
+            "Inference", ("device", "release", "inputs", "errors", "dropped", "accuracy", "p50 ms", "p99 ms"), computed
+        ),
     ]
 
 

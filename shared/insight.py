@@ -82,6 +82,12 @@ class InferenceView(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     """Predictions per class name."""
 
+    received: int = 0
+    """Inputs that came into the source: processed + errors + dropped, once all of them have been told."""
+
+    dropped_by: dict[str, int] = {}
+    """Reason → inputs; adds up to `dropped`."""
+
 
 class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
     """Everything telemetry says, added up."""

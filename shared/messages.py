@@ -49,6 +49,23 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
 
 
+class Stall(msgspec.Struct, frozen=True, kw_only=True):
+    """A time in which a pipeline's source gave nothing of use; told when noticed, and once more when it is over."""
+
+    reason: str
+    """`unreachable`, `silent` (nothing comes), `frozen` (the same picture again and again), `ended`, or `broken`."""
+
+    since: float
+    """When the last good input came, or the source was first asked for one; names the stall in its pipeline."""
+
+    noticed: float
+    until: float = 0.0
+    """When a good input came again; 0 while it lasts."""
+
+    text: str = ""
+    """What the driver or the other side said."""
+
+
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of one pipeline over one reporting window; never raw data."""
 
@@ -64,7 +81,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 
     errors: int
     dropped: int = 0
-    """Inputs not inferred because the pipeline was behind."""
+    """Inputs not inferred, for whatever reason; `dropped_by` tells them apart."""
 
     latency_ms: bytes = b""
     """KLL sketch of milliseconds from input ready to result (see `shared.sketch`)."""
@@ -83,6 +100,15 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 
     counts: dict[str, int] = {}
     """Predictions per class name in the window."""
+
+    received: int = 0
+    """Inputs that came into the source; over a pipeline's life processed + errors + dropped. 0 from older agents."""
+
+    dropped_by: dict[str, int] = {}
+    """Reason (`edge.pipelines.sources.port.Drop`) → inputs; adds up to `dropped`."""
+
+    stalls: list[Stall] = []
+    """What the source's watchdog noticed, or saw end, in the window."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,17 +16,25 @@ from cloud.store.shadows import Shadows
 from cloud.store.tables import device_status, drift_reports, telemetry
 from shared.codec import unpack
 from shared.errors import ContractError
-from shared.messages import DriftReport, Record, ShadowReport, Stage, Telemetry, UpdateStatus
+from shared.messages import DriftReport, Record, ShadowReport, Stage, Stall, Telemetry, UpdateStatus
 from shared.topics import Up
 
 MAX_TEXT = 2_000
 """Characters; reasons carry an error's sentence, names are far shorter."""
+
+_PROSE = ("reason", "text")
 
 MAX_NAME = 80
 """Characters; what the columns for names hold."""
 
 MAX_COUNT = 2**53
 """Beyond it JSON readers lose exactness, and SQL integers end at 2⁶³."""
+
+MAX_REASONS = 32
+"""Reasons in one telemetry window; agents know about ten."""
+
+MAX_STALLS = 64
+"""Stalls of one telemetry window that become events; a watchdog of seconds notices fewer."""
 
 _STATUS_KEY = (device_status.c.device == bindparam("of_device"), device_status.c.model == bindparam("of_model"))
 
@@ -94,7 +102,9 @@ class Projection:
 
     def _keep_telemetry(self, device: str, record: Record) -> None:
         report = _read(record, Telemetry)
-        values = {field: getattr(report, field) for field in report.__struct_fields__}
+        _check_counts(report.dropped_by, "dropped_by")
+        self._told += [_stalled(device, report, stall, self._at) for stall in report.stalls[:MAX_STALLS]]
+        values = {field: getattr(report, field) for field in report.__struct_fields__ if field != "stalls"}
         self._telemetry.append({"device": device, "received_at": self._at} | values)
 
     def _keep_drift(self, device: str, record: Record) -> None:
@@ -149,19 +159,47 @@ def _told(device: str, status: UpdateStatus, at: float) -> dict[str, Any]:
     return {"at": at, "kind": f"update.{status.stage.value}", "subject": device, "text": text, "data": data}
 
 
+def _stalled(device: str, report: Telemetry, stall: Stall, at: float) -> dict[str, Any]:
+    """A stall as it stands on the timeline: noticed, or over.
+
+    Raises:
+        ContractError: it is none.
+    """
+    _check_fields(stall)
+    over = stall.until > 0
+    seconds = max(0.0, (stall.until if over else stall.noticed) - stall.since)
+    said = f" ({stall.text})" if stall.text else ""
+    text = f"{report.pipeline} {'was' if over else 'is'} {stall.reason} for {seconds:.1f} s"
+    data = {"device": device, "pipeline": report.pipeline, "seconds": seconds} | msgspec.structs.asdict(stall)
+    kind = "input.back" if over else "input.stalled"
+    return {"at": at, "kind": kind, "subject": device, "text": f"{device}: {text}{said}", "data": data}
+
+
+def _check_counts(counts: Mapping[str, int], field: str) -> None:
+    if len(counts) > MAX_REASONS or not all(len(name) <= MAX_NAME and "\0" not in name for name in counts):
+        raise ContractError(f"{field} holds no short list of names")
+    if not all(0 <= count <= MAX_COUNT for count in counts.values()):
+        raise ContractError(f"{field} holds what is no count")
+
+
 def _read(record: Record, kind: type[T]) -> T:
     """Decode a body, and refuse values that a column could not hold: one device's nonsense must not fail a group."""
     report = unpack(record.body, kind)
+    _check_fields(report)
+    return report
+
+
+def _check_fields(report: msgspec.Struct) -> None:
+    kind = type(report)
     for field in report.__struct_fields__:
         value = getattr(report, field)
-        longest = MAX_TEXT if field == "reason" else MAX_NAME
+        longest = MAX_TEXT if field in _PROSE else MAX_NAME
         if isinstance(value, str) and (len(value) > longest or "\0" in value):
             raise ContractError(f"{field} of a {kind.__name__} is no short text")
         if isinstance(value, int) and not 0 <= value <= MAX_COUNT:
             raise ContractError(f"{field} of a {kind.__name__} is no count")
         if isinstance(value, float) and not math.isfinite(value):
             raise ContractError(f"{field} of a {kind.__name__} is no time")
-    return report
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):

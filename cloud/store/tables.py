@@ -273,6 +273,8 @@ telemetry = Table(
     Column("labels_held", BigInteger, nullable=False),
     Column("latency_ms", LargeBinary, nullable=False),
     Column("counts", JSON, nullable=False),
+    Column("received", BigInteger, nullable=False, server_default="0"),
+    Column("dropped_by", JSON, nullable=False, server_default="{}"),
     Column("received_at", Double, index=True),
     Index("ix_telemetry_device_model", "device", "model", "id"),
 )

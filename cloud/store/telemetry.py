@@ -10,7 +10,9 @@ from cloud.store.tables import telemetry
 
 
 class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One reporting window of one pipeline; the fields are those of `shared.messages.Telemetry`."""
+    """One reporting window of one pipeline; the fields are those of `shared.messages.Telemetry`, whose stalls are
+    events of the timeline.
+    """
 
     id: int
     device: str
@@ -28,6 +30,8 @@ class TelemetryRow(msgspec.Struct, frozen=True, kw_only=True):
     labels_held: int
     latency_ms: bytes
     counts: dict[str, int]
+    received: int
+    dropped_by: dict[str, int]
 
 
 def telemetry_rows(connection: Connection, *, device: str | None = None, after: int = 0) -> list[TelemetryRow]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from edge.pipelines.answer import Answer, Result
 from edge.pipelines.hooks import Emit, Hooks
 from edge.pipelines.reporter import Reporter
 from edge.pipelines.shadow import Shadow
-from edge.pipelines.sources.port import Sample, Source
+from edge.pipelines.sources.port import Drop, Sample, Source
 from edge.pipelines.split import Turn, take_turn
 from edge.pipelines.state import Health, State
 from edge.pipelines.step import Outcome
@@ -99,7 +100,10 @@ class Pipeline:
         )
         self._drift = DriftWindow(pipeline=settings.name, model=settings.model, settings=settings.drift)
         self._release = ""
-        self._dropped = 0
+        self._asked = ""  # the release that served when the source was last asked
+        self._phase = ""  # of what it gave last
+        self._received = 0
+        self._dropped: Counter[str] = Counter()
 
     @property
     def name(self) -> str:
@@ -128,6 +132,7 @@ class Pipeline:
             self.state = State.ENDED
         await self._source.close()
         await self._shadow.close()
+        self._hear_source()
         self.flush()
         self._thread.shutdown(wait=False)
 
@@ -139,10 +144,12 @@ class Pipeline:
             await self._host.arrival(self.settings.model)
             return True
         self.state = State.RUNNING
+        self._asked = served.release.id
         self._source.fit(served.schema)
         samples = await self._source.take(self.settings.batch if served.schema.kind == "classification" else 1)
         if not samples:
             return False
+        self._phase = samples[0].phase
         turn = await self._answer(samples)
         self._account(turn)
         self._shadow.show(turn.left)
@@ -162,6 +169,7 @@ class Pipeline:
     def tick(self) -> None:
         """End the telemetry window, and the drift window if its time is over."""
         at = self._clock.now()
+        self._hear_source()
         self._flush_telemetry(at)
         self._send(Up.DRIFT, self._drift.tick(at=at))
 
@@ -180,11 +188,16 @@ class Pipeline:
                     self.busy_since = self._clock.monotonic()
                     work = loop.run_in_executor(self._thread, self._work, served, challenger, samples)
                     try:
-                        return await _to_its_end(work)
+                        return await _to_its_end(work, late=self._account)
                     finally:
                         self.busy_since = None
             self.state = State.WAITING
-            await self._host.arrival(self.settings.model)
+            try:
+                await self._host.arrival(self.settings.model)
+            except asyncio.CancelledError:
+                stopped = {Drop.STOPPED.value: len(samples)}
+                self._reporter.came(Bucket(self._asked, self._phase), received=0, dropped=stopped, stalls=())
+                raise
 
     def _work(self, served: Served, challenger: Challenger | None, samples: Sequence[Sample]) -> Turn:
         """The thread's part."""
@@ -200,7 +213,7 @@ class Pipeline:
         outcome = turn.outcome
         if outcome.release != self._release:
             self._begin_release(outcome.release)
-        self._count_dropped(outcome)
+        self._hear_source()
         health = self.health[outcome.release]
         health.fault = outcome.fault or health.fault
         if turn.taken is not None:
@@ -227,10 +240,16 @@ class Pipeline:
         if self._hooks.on_release is not None:
             self._hooks.on_release(release)
 
-    def _count_dropped(self, outcome: Outcome) -> None:
-        if new := self._source.dropped - self._dropped:
-            self._dropped += new
-            self._reporter.dropped(Bucket(outcome.release, outcome.samples[0].phase), new)
+    def _hear_source(self) -> None:
+        """Count what came into the source, and what was given up there, since the last time."""
+        release = self._release or self._asked
+        if not release:  # so nobody has asked it for anything
+            return
+        received, total = self._source.received, Counter(self._source.dropped)
+        new, dropped, stalls = received - self._received, total - self._dropped, self._source.stalls()
+        if new or dropped or stalls:
+            self._received, self._dropped = received, total
+            self._reporter.came(Bucket(release, self._phase), received=new, dropped=dropped, stalls=stalls)
 
     def _observe(self, outcome: Outcome) -> None:
         answers = [answer for _, answer in _answered(outcome)]
@@ -261,10 +280,12 @@ def _answered(outcome: Outcome) -> list[tuple[Sample, Answer]]:
     return [(sample, answer) for sample, answer in pairs if answer is not None]
 
 
-async def _to_its_end(work: asyncio.Future[T]) -> T:
-    """Await `work`; when cancelled, wait for its thread first: it still uses a leased session."""
+async def _to_its_end(work: asyncio.Future[T], *, late: Callable[[T], object]) -> T:
+    """Await `work`; when cancelled, wait for its thread first, which still uses a leased session, and tell `late`."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work])
+        if work.exception() is None:
+            late(work.result())
         raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge.pipelines.accuracy import Bucket, LiveAccuracy, Tally
-from shared.messages import Telemetry
+from shared.messages import Stall, Telemetry
 from shared.sketch import Sketch
 
 
@@ -17,7 +17,9 @@ class _Window:
 
     processed: int = 0
     errors: int = 0
-    dropped: int = 0
+    received: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    stalls: list[Stall] = field(default_factory=list)
     latency_ms: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -46,9 +48,12 @@ class Reporter:
         """Count an input that got no answer."""
         self._window(bucket).errors += 1
 
-    def dropped(self, bucket: Bucket, count: int) -> None:
-        """Count inputs that were never looked at."""
-        self._window(bucket).dropped += count
+    def came(self, bucket: Bucket, *, received: int, dropped: Mapping[str, int], stalls: Sequence[Stall]) -> None:
+        """Count inputs that came into the source, and those that were given up there; pass on what it noticed."""
+        window = self._window(bucket)
+        window.received += received
+        window.dropped.update(dropped)
+        window.stalls += stalls
 
     def flush(self, *, at: float) -> list[Telemetry]:
         """One message for each (release, phase) that has something to say; a new window starts at `at`."""
@@ -72,11 +77,14 @@ class Reporter:
             until=until,
             processed=window.processed,
             errors=window.errors,
-            dropped=window.dropped,
+            dropped=window.dropped.total(),
             latency_ms=Sketch(window.latency_ms).to_bytes() if window.latency_ms else b"",
             labelled=tally.labelled,
             correct=tally.correct,
             phase=bucket.phase,
             labels_held=self._labels_held(),
             counts=dict(window.counts),
+            received=window.received,
+            dropped_by=dict(window.dropped),
+            stalls=window.stalls,
         )

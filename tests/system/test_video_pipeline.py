@@ -12,7 +12,7 @@ from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.sinks import Snapshot
 from edge.pipelines.sources.port import Sample
-from edge.pipelines.sources.video import VideoSettings, VideoSource
+from edge.pipelines.sources.video import VideoSettings, video_source
 from edge.pipelines.tasks.detect import Detector
 from shared.clock import SystemClock
 from shared.messages import DriftReport, Telemetry
@@ -40,7 +40,7 @@ async def test_pedestrians_are_found_on_the_real_film(data: Data, tmp_path: Path
     clock, told = SystemClock(), []
     host = ModelHost(OnnxSession.from_bytes)
     await host.activate("detector", *place(tmp_path, data.detector_int8.read_bytes(), model="detector", schema=SCHEMA))
-    source = VideoSource(VideoSettings(path=data.vtest), stream="street", clock=clock)
+    source = video_source(VideoSettings(path=data.vtest), stream="street", clock=clock)
     every, shot = Every(), tmp_path / "street.jpg"
     pipeline = Pipeline(
         PipelineSettings(name="street", model="detector"),

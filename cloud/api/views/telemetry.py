@@ -103,8 +103,10 @@ def _accuracy(row: TelemetryRow) -> AccuracyPoint:
 def _inference(group: Sequence[TelemetryRow]) -> InferenceView:
     first, figures = group[0], latency(group)
     counts: Counter[str] = Counter()
+    dropped_by: Counter[str] = Counter()
     for row in group:
         counts.update(row.counts)
+        dropped_by.update(row.dropped_by)
     return InferenceView(
         device=first.device,
         model=first.model,
@@ -118,6 +120,8 @@ def _inference(group: Sequence[TelemetryRow]) -> InferenceView:
         p50_ms=figures.p50_ms if figures else None,
         p99_ms=figures.p99_ms if figures else None,
         counts=dict(counts),
+        received=sum(row.received for row in group),
+        dropped_by=dict(dropped_by),
     )
 
 

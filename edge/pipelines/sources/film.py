@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.pipelines.sources.pace import Pace
 from shared.errors import FaultError
 
 Frame = Any
@@ -47,13 +48,12 @@ def play(path: Path, *, fps: float | None, loop: bool) -> Iterator[tuple[float, 
     Raises:
         FaultError: the file is missing, no video, or broken.
     """
-    began, wanted = 0.0, 0.0
+    began, pace = 0.0, Pace(fps)
     while True:
         end = 0.0
         for at, frame, step in _decode(path):
             end = at + step
-            if fps is None or began + at >= wanted - 1e-6:
-                wanted += 1 / fps if fps else 0.0
+            if pace.wants(began + at):
                 yield began + at, frame
         if not loop:
             return

@@ -1,18 +1,45 @@
-"""The port to where inputs come from: `replay` for recordings, `video` for files of frames."""
+"""The port to where inputs come from: one file for each kind, `frames` for all that gives pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.bundle import Schema
+from shared.messages import Stall
 
 Picture = Callable[[], NDArray[np.uint8]]
 """Gives the original image, RGB [height, width, 3]; made only when somebody looks."""
+
+
+class Drop(StrEnum):
+    """Why an input was not inferred."""
+
+    LATE = "late"
+    """The queue was full: newer ones pushed it out."""
+
+    SURPLUS = "surplus"
+    """More came than the rate that the settings ask for."""
+
+    STILL = "still"
+    """Nothing moved."""
+
+    SKIPPED = "skipped"
+    """Left out on purpose to keep up."""
+
+    FROZEN = "frozen"
+    """The same picture as for some time now."""
+
+    BROKEN = "broken"
+    """Not decodable, or not of the model's shape."""
+
+    STOPPED = "stopped"
+    """Still waiting when the pipeline ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +68,17 @@ class Source(Protocol):
     """Gives inputs in order, as they become ready."""
 
     @property
-    def dropped(self) -> int:
-        """Inputs given up since the start because nobody took them in time."""
+    def received(self) -> int:
+        """Inputs that have come since the start: those handed on by `take`, those dropped, those that wait."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Inputs given up since the start, by `Drop`; never less than a moment ago."""
+        ...
+
+    def stalls(self) -> Sequence[Stall]:
+        """What the watchdog noticed, or saw end, since the last call."""
         ...
 
     def fit(self, schema: Schema) -> None:
@@ -58,5 +94,8 @@ class Source(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop and free what the source holds; a waiting `take` returns an empty list."""
+        """Stop and free what the source holds; a waiting `take` returns an empty list.
+
+        Afterwards nothing waits: what was `received` has been taken or `dropped`.
+        """
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edge.pipelines.sources.port import Sample
 from shared.bundle import Schema
 from shared.clock import Clock
 from shared.errors import FaultError
+from shared.messages import Stall
 
 PATIENCE = 2.0
 """Seconds behind its schedule after which a replay starts a new one: a pause is not caught up in a burst."""
@@ -69,14 +70,21 @@ class ReplaySource:
         self._rate = rate
         self._clock = clock
         self._sleep = sleep
-        self._next = start
+        self._first = self._next = start
         self._end = math.inf if loop else len(recording.x)
         self._base = start
         self._anchor: float | None = None  # monotonic seconds at which window `_base` is due
 
     @property
-    def dropped(self) -> int:
-        return 0
+    def received(self) -> int:
+        return self._next - self._first
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        return {}
+
+    def stalls(self) -> Sequence[Stall]:
+        return ()
 
     def fit(self, schema: Schema) -> None:
         """Recordings are as they are."""

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from cloud.ingest.inbox import Arrival
 from cloud.store.drift import DriftScoreRow, DriftStore
 from cloud.store.events import Events
 from cloud.store.inbox import SqlInbox
 from shared.codec import pack
-from shared.messages import Batch, Record, Stage, Telemetry, UpdateStatus
+from shared.messages import Batch, Record, Stage, Stall, Telemetry, UpdateStatus
 from shared.sketch import Sketch
 from shared.topics import Up
 
@@ -65,6 +66,38 @@ async def test_accuracy_latency_and_counts_add_up(world):
     assert first["p99_ms"] == pytest.approx(4.0, abs=0.05)
     assert second["p50_ms"] is None  # a broken sketch leaves the counts standing
     assert summary["latency"]["activity"]["p99_ms"] == pytest.approx(4.0, abs=0.05)
+
+
+async def test_drops_add_up_by_reason(world):
+    reports = [
+        window(received=16, dropped=6, dropped_by={"late": 4, "still": 2}),
+        window(received=12, dropped=2, dropped_by={"late": 1, "broken": 1}),
+        window(dropped=3),  # of an agent from before there were reasons
+    ]
+    SqlInbox(world.database).store([Arrival("watch-1", batch(*reports))], at=1.0)
+    async with world.client() as client:
+        (view,) = (await client.get("/telemetry/summary")).json()["inference"]
+    assert (view["received"], view["dropped"]) == (28, 11)
+    assert view["dropped_by"] == {"late": 5, "still": 2, "broken": 1}
+
+
+async def test_stalls_of_a_source_are_on_the_timeline(world):
+    noticed = Stall(reason="silent", since=100.0, noticed=105.5, text="no packet came")
+    stalls = [noticed, replace(noticed, until=142.0)]
+    SqlInbox(world.database).store([Arrival("watch-1", batch(*(window(stalls=[each]) for each in stalls)))], at=7.0)
+    async with world.client() as client:
+        begun, over = (await client.get("/events")).json()
+    assert (begun["kind"], over["kind"]) == ("input.stalled", "input.back")
+    assert begun["text"] == "watch-1: wrist is silent for 5.5 s (no packet came)"
+    assert over["text"] == "watch-1: wrist was silent for 42.0 s (no packet came)"
+    assert (over["data"]["pipeline"], over["data"]["seconds"], over["data"]["until"]) == ("wrist", 42.0, 142.0)
+
+
+async def test_a_flood_of_stalls_makes_few_events(world):
+    stalls = [Stall(reason="silent", since=float(number), noticed=number + 1.0) for number in range(1000)]
+    SqlInbox(world.database).store([Arrival("watch-1", batch(window(stalls=stalls)))], at=7.0)
+    async with world.client() as client:
+        assert len((await client.get("/events", params={"limit": 1000})).json()) == 64
 
 
 async def test_steps_of_an_update_are_on_the_timeline_once(world):

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from cloud.ingest.inbox import Arrival
@@ -11,7 +12,7 @@ from cloud.store.reports import statuses
 from cloud.store.tables import telemetry
 from cloud.store.telemetry import labels_held
 from shared.codec import pack
-from shared.messages import Batch, DriftReport, Record, Stage, Telemetry, UpdateStatus
+from shared.messages import Batch, DriftReport, Record, Stage, Stall, Telemetry, UpdateStatus
 from shared.topics import Up
 
 GOOD = Telemetry(pipeline="p", model="m", release="m-1", since=0, until=1, processed=1, errors=0)
@@ -39,6 +40,14 @@ def malformed(database):
         pack(Telemetry(pipeline="p", model="m", release="m-1", since=0, until=1, processed=-1, errors=0)),
         pack(Telemetry(pipeline="p", model="m", release="m-1", since=math.nan, until=1, processed=1, errors=0)),
         pack(Telemetry(pipeline="p", model="m", release="m-1", since=0, until=math.inf, processed=1, errors=0)),
+        pack(replace(GOOD, dropped_by={"late": -1})),
+        pack(replace(GOOD, dropped_by={"late": 2**63})),
+        pack(replace(GOOD, dropped_by={"\0": 1})),
+        pack(replace(GOOD, dropped_by={"x" * 81: 1})),
+        pack(replace(GOOD, dropped_by={str(number): 1 for number in range(33)})),
+        pack(replace(GOOD, stalls=[Stall(reason="silent", since=math.nan, noticed=1)])),
+        pack(replace(GOOD, stalls=[Stall(reason="silent", since=0, noticed=1, text="x" * 2001)])),
+        pack(replace(GOOD, stalls=[Stall(reason="\0", since=0, noticed=1)])),
     ],
 )
 def test_a_body_that_cannot_be_read_is_acknowledged_and_counted(database, body):

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from edge.pipelines.state import State
 from shared.bundle import Schema
 from shared.clock import VirtualClock
 from shared.errors import FaultError
-from shared.messages import DriftReport, Telemetry
+from shared.messages import DriftReport, Stall, Telemetry
 from shared.sketch import Sketch
 from shared.topics import Up
 from tests.models import SHAPE, place
@@ -28,9 +29,15 @@ class Windows:
 
     def __init__(self, *batches: Sequence[Sample] | Exception) -> None:
         self.batches = list(batches)
-        self.dropped = 0
+        self.received = 0
+        self.dropped: dict[str, int] = {}
+        self.noticed: list[Stall] = []
         self.closed = False
         self.taken = 0
+
+    def stalls(self) -> list[Stall]:
+        told, self.noticed = self.noticed, []
+        return told
 
     def fit(self, schema: Schema) -> None:
         self.shape = schema.input_shape
@@ -65,11 +72,11 @@ def logits(batch: np.ndarray) -> list[np.ndarray]:
 class Rig:
     """A pipeline over in-memory parts."""
 
-    def __init__(self, directory: Path, source: Windows, **settings: Any) -> None:
+    def __init__(self, directory: Path, source: Windows, *, model: Any = logits, **settings: Any) -> None:
         self.directory = directory
         self.source = source
         self.clock = VirtualClock()
-        self.host = ModelHost(lambda data: MemorySession(logits, input_shape=SHAPE))
+        self.host = ModelHost(lambda data: MemorySession(model, input_shape=SHAPE))
         self.told: list[tuple[Up, Telemetry | DriftReport]] = []
         self.last = LastResult()
         self.kept: list[str] = []
@@ -216,11 +223,49 @@ async def test_drift_windows_end_by_count_or_time(tmp_path: Path) -> None:
 async def test_inputs_the_source_dropped_are_counted_once(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Windows([sample(0)], [sample(1)]))
     await rig.activate()
-    rig.source.dropped = 4
+    rig.source.received, rig.source.dropped = 6, {"late": 3, "still": 1}
     await rig.pipeline.turn()
     await rig.pipeline.turn()
     rig.pipeline.flush()
-    assert [message.dropped for message in rig.telemetry()] == [4]
+    (told,) = rig.telemetry()
+    assert (told.received, told.processed, told.dropped) == (6, 2, 4)
+    assert told.dropped_by == {"late": 3, "still": 1}
+
+
+async def test_what_the_source_tells_while_nothing_comes_is_reported(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Windows([sample(0)], [sample(1)]))
+    await rig.activate()
+    await rig.pipeline.turn()
+    rig.pipeline.tick()
+    stall = Stall(reason="silent", since=1.0, noticed=6.0)
+    rig.source.received, rig.source.dropped, rig.source.noticed = 4, {"still": 3}, [stall]
+    rig.pipeline.tick()
+    rig.pipeline.tick()
+    _, second = rig.telemetry()
+    assert (second.release, second.processed, second.received, second.dropped_by) == ("toy-1", 0, 4, {"still": 3})
+    assert second.stalls == [stall]
+
+
+async def test_inputs_in_hand_when_the_pipeline_is_stopped_are_counted(tmp_path: Path) -> None:
+    held, entered = threading.Event(), threading.Event()
+    held.set()  # for the warm-up
+
+    def slow(batch: np.ndarray) -> list[np.ndarray]:
+        entered.set()
+        assert held.wait(60)
+        return logits(batch)
+
+    rig = Rig(tmp_path, Windows([sample(0), sample(1)]), model=slow)
+    await rig.activate()
+    held.clear()
+    entered.clear()
+    running = asyncio.create_task(rig.pipeline.run())
+    assert await asyncio.to_thread(entered.wait, 60)
+    running.cancel()
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.wait([running])
+    assert sum(message.processed for message in rig.telemetry()) == 2
 
 
 async def test_a_source_that_fails_is_said_and_what_was_gathered_is_reported(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from edge.pipelines.accuracy import Bucket, LiveAccuracy
 from edge.pipelines.reporter import Reporter
+from shared.messages import Stall
 from shared.sketch import Sketch
 
 CALM, SHIFTED, NEXT = Bucket("toy-1", "calm"), Bucket("toy-1", "shifted"), Bucket("toy-2", "shifted")
@@ -20,11 +21,14 @@ def test_one_message_for_each_release_and_phase() -> None:
         reporter.inferred(CALM, latency_ms=latency, labels=["low"])
     reporter.inferred(SHIFTED, latency_ms=4.0, labels=["high", "low"])
     reporter.failed(SHIFTED)
-    reporter.dropped(NEXT, 5)
+    stall = Stall(reason="silent", since=1.0, noticed=6.0)
+    reporter.came(NEXT, received=7, dropped={"late": 2}, stalls=[stall])
+    reporter.came(NEXT, received=0, dropped={"late": 2, "still": 1}, stalls=[])
     first, second, third = reporter.flush(at=110.0)
     assert (first.release, first.phase, first.processed, first.counts) == ("toy-1", "calm", 3, {"low": 3})
     assert (second.phase, second.processed, second.errors, second.counts) == ("shifted", 1, 1, {"low": 1, "high": 1})
     assert (third.release, third.processed, third.dropped, third.latency_ms) == ("toy-2", 0, 5, b"")
+    assert (third.received, third.dropped_by, third.stalls) == (7, {"late": 4, "still": 1}, [stall])
     assert {(message.since, message.until, message.labels_held) for message in (first, second, third)} == {
         (100.0, 110.0, 12)
     }

@@ -22,7 +22,7 @@ from edge.pipelines.sources.port import Sample
 from shared.bundle import Challenge
 from shared.clock import SystemClock
 from shared.errors import FaultError
-from shared.messages import ShadowReport, Telemetry
+from shared.messages import ShadowReport, Stall, Telemetry
 from tests.hostile_model import isolation
 from tests.models import SHAPE, classifier, place
 
@@ -34,9 +34,13 @@ class Windows:
 
     def __init__(self, batches: list[list[Sample]]) -> None:
         self.batches = batches
-        self.dropped = 0
+        self.received = 0
+        self.dropped: dict[str, int] = {}
 
     def fit(self, schema: object) -> None: ...
+
+    def stalls(self) -> list[Stall]:
+        return []
 
     async def take(self, limit: int) -> list[Sample]:
         await asyncio.sleep(0)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edge.pipelines.sources.film import Scaler, picture, play
+from edge.pipelines.sources.frames import FrameSource
 from edge.pipelines.sources.port import Sample
-from edge.pipelines.sources.video import VideoSettings, VideoSource
+from edge.pipelines.sources.video import VideoSettings, video_source
 from shared.bundle import Schema
 from shared.clock import SystemClock
 from shared.errors import FaultError
@@ -23,13 +24,13 @@ def schema(side: int = 32) -> Schema:
     return Schema(kind="detection", labels=["a"], input_shape=[3, side, side])
 
 
-def source(film: Path, **settings: object) -> VideoSource:
-    made = VideoSource(VideoSettings(path=film, **settings), stream="cam", clock=SystemClock())  # type: ignore[arg-type]  # test settings
+def source(film: Path, **settings: object) -> FrameSource:
+    made = video_source(VideoSettings(path=film, **settings), stream="cam", clock=SystemClock())  # type: ignore[arg-type]  # test settings
     made.fit(schema())
     return made
 
 
-async def drain(source: VideoSource, *, most: int = 1000) -> list[Sample]:
+async def drain(source: FrameSource, *, most: int = 1000) -> list[Sample]:
     samples: list[Sample] = []
     while len(samples) < most and (taken := await source.take(4)):
         samples += taken
@@ -99,8 +100,8 @@ async def test_frames_that_nobody_takes_are_dropped_and_counted(film: Path) -> N
     await camera.close()
     assert first[0].id == "cam:0"
     assert len(later) == 2
-    assert camera.dropped >= 3
-    assert int(later[0].id.split(":")[1]) == camera.dropped + 1
+    assert camera.dropped["late"] >= 3
+    assert int(later[0].id.split(":")[1]) == camera.dropped["late"] + 1
 
 
 async def test_another_model_shape_rescales_what_is_already_queued(film: Path) -> None:
