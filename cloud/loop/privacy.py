@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 from cloud.audit.log import AuditLog
 from cloud.store.events import Events
 from cloud.store.privacy import BudgetRow, Disclosure, Privacy
-from cloud.store.runs import Run, Runs
+from cloud.store.runs import Run, Runs, RunState
 from cloud.training.events import PrivacySpent
+from cloud.training.ledger import RunLedger
 from cloud.training.private.terms import Charge, population_of
 from cloud.training.spec import RunSpec
 from shared.errors import ContractError, RefusedError
@@ -39,6 +40,21 @@ def take_spending(connection: Connection, run: Run, event: PrivacySpent) -> None
             f"{run.id} round {event.round}: {event.population} has spent ε = {event.epsilon:.4g} at δ = {event.delta:g}"
         )
         Events(connection).add("privacy.spent", run.id, text, at=event.at, population=event.population)
+
+
+def settle_spending(connection: Connection, run: Run, ledger: RunLedger, *, at: float) -> None:
+    """Count what a run that is given up has disclosed: as its ledger says, and in full where it cannot be read."""
+    if run.state is RunState.QUEUED:  # no job was ever started for it
+        return
+    try:
+        events, end = ledger.read_since(0)
+    except ContractError:
+        end, events = -1, []
+    if end < max(run.followed, 1):  # broken, gone, or shorter than it was
+        take_unread(connection, run, at=at)
+    for event in events:
+        if isinstance(event, PrivacySpent):
+            take_spending(connection, run, event)
 
 
 def take_unread(connection: Connection, run: Run, *, at: float) -> None:

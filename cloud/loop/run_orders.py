@@ -20,8 +20,11 @@ from cloud.store.runs import OPEN, Run, Runs, RunState
 from cloud.training.rules import check_rule, least
 from cloud.training.spec import Member, RunSpec, check
 from cloud.training.terms import Terms
+from cloud.training.tree_terms import check_trees
 from shared.api import RunRequest
 from shared.errors import ContractError, RefusedError
+from shared.task_trees import GrowsTrees
+from shared.tasks import adapter as find_adapter
 
 MOST_IMAGINED = 10_000
 """Devices of a rehearsal; a line that asks for more is refused."""
@@ -107,7 +110,8 @@ def rehearse(line: ModelLine) -> None:
 
     Raises:
         ContractError: a number is out of range, or two terms exclude each other.
-        RefusedError: likewise, for a robust rule in a private run.
+        RefusedError: likewise, for a robust rule in a private run; or there is no such task, or its models grow trees,
+            which cannot follow these terms.
     """
     terms = line.training
     if terms.privacy is not None and terms.privacy.spent:
@@ -117,7 +121,14 @@ def rehearse(line: ModelLine) -> None:
     private = terms.privacy.least if terms.privacy else 1
     size = min(max(line.min_devices, drawn, private, terms.buffer.size, 1), MOST_IMAGINED)
     members = [Member(device=f"device-{number}", node=number) for number in range(1, size + 1)]
-    check(_as_the_line_says(line, run=line.name, members=members))
+    _check(_as_the_line_says(line, run=line.name, members=members))
+
+
+def _check(spec: RunSpec) -> RunSpec:
+    """Return `spec` if it can be run, and its task can follow it."""
+    if spec.task and isinstance(find_adapter(spec.task), GrowsTrees):
+        check_trees(spec)
+    return check(spec)
 
 
 def _check_free(line: ModelLine, runs: Runs) -> None:
@@ -159,7 +170,7 @@ def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Membe
     base = _as_the_line_says(line, run=run, members=members)
     asked = {"seed": line.seed + number - 1, "start": request.start} | request.overrides
     try:
-        return check(msgspec.convert(msgspec.to_builtins(base) | asked, RunSpec))
+        return _check(msgspec.convert(msgspec.to_builtins(base) | asked, RunSpec))
     except (msgspec.ValidationError, RecursionError) as error:
         raise ContractError(f"an override is wrong: {error}") from error
 

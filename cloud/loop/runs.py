@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from cloud.jobs import Jobs
 from cloud.loop.follow import failed, note, take_events
 from cloud.loop.orders import order_release
-from cloud.loop.privacy import take_unread
+from cloud.loop.privacy import settle_spending
 from cloud.loop.run_orders import spec_of
 from cloud.models.line import line_from
 from cloud.models.variants import FLOAT, cpu_variant
@@ -62,7 +62,7 @@ class RunKeeper:
             except ContractError as error:
                 self.jobs.stop(self.directory / run.id)
                 with self.database.write() as connection:
-                    take_unread(connection, run, at=self.clock.now())
+                    settle_spending(connection, run, RunLedger(self.directory / run.id), at=self.clock.now())
                 self._give_up(run, str(error))
 
     def _step(self, run: Run) -> None:

@@ -44,7 +44,8 @@ from cloud.training.quarantine import Conduct
 from cloud.training.result import WEIGHTS, Artefact, RunResult, read_result
 from cloud.training.spec import RunSpec, read_spec
 from cloud.training.strategy import RunStrategy
-from cloud.training.trees import TreesStrategy, check_trees
+from cloud.training.tree_terms import check_trees
+from cloud.training.trees import TreesStrategy
 from shared.clock import Clock, SystemClock
 from shared.errors import ContractError, HinterlandError, RefusedError, TransportError
 from shared.federation import Condition, FileTally

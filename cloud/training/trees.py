@@ -19,15 +19,13 @@ from flwr.serverapp.strategy import FedXgbBagging
 
 from cloud.training.gate import Admitted, Gate, check_examples, metrics_of
 from cloud.training.ledger import Checkpoint
-from cloud.training.optimisers import Momentum
-from cloud.training.rules import Mean
 from cloud.training.spec import RunSpec
 from cloud.training.strategy import RunStrategy, _Round
+from cloud.training.tree_terms import check_trees
 from shared import federation as fed
-from shared.errors import ContractError, RefusedError
+from shared.errors import ContractError
 from shared.task import Weights
 from shared.task_trees import GrowsTrees
-from shared.tasks.compression import Kind
 from shared.tasks.records import Sendable, view
 from shared.tasks.weights import form
 
@@ -111,28 +109,3 @@ def booster_in(content: RecordDict) -> bytes:
     if not isinstance(values, np.ndarray) or values.dtype != np.uint8 or values.ndim != 1:
         raise ContractError("the update is no tree")
     return values.tobytes()
-
-
-def check_trees(spec: RunSpec) -> RunSpec:
-    """Return a spec whose model can grow.
-
-    Raises:
-        RefusedError: it asks for what only weights that are averaged can give.
-    """
-    odd = {
-        "rule": spec.rule != Mean(),
-        "strategy": spec.strategy != Momentum(),
-        "privacy": spec.privacy is not None,
-        "local_parts": bool(spec.local_parts),
-        "compression": spec.compression.kind is not Kind.NONE,
-        "buffer": bool(spec.buffer.size),
-        "local.scaffold": spec.local.scaffold,
-        "local.proximal": bool(spec.local.proximal),
-    }
-    asked = [name for name, is_odd in odd.items() if is_odd]
-    if asked:
-        raise RefusedError(
-            f"run {spec.run}: trees are added, not averaged, so that {', '.join(asked)} cannot apply",
-            hint=f"Leave out {', '.join(asked)}, or train another task.",
-        )
-    return spec

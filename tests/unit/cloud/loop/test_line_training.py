@@ -73,3 +73,21 @@ def test_robust_rules_with_many_attackers_ask_for_as_many_devices_when_a_run_is_
     apply(stations, {"rule": {"type": "krum", "attackers": 2}})  # seven devices would do, three are there
     with pytest.raises(HinterlandError, match="too few devices"):
         stations.order()
+
+
+@pytest.mark.parametrize(
+    "training", [{"rule": {"type": "median"}}, {"compression": {"kind": "int8"}}, {"privacy": {"least": 3}}]
+)
+def test_a_line_whose_trees_would_be_averaged_is_refused_when_it_is_applied_or_ordered(stations, training):
+    trees = LINE | {"task": "activity-trees"}
+    with stations.database.write() as connection:
+        with pytest.raises(RefusedError, match="trees are added, not averaged"):
+            apply_line(connection, "activity", trees | {"training": training}, at=1.0, by="test")
+        apply_line(connection, "activity", trees, at=1.0, by="test")
+    with pytest.raises(RefusedError, match="trees are added, not averaged"):
+        stations.order(overrides=training)
+
+
+def test_a_line_of_a_task_that_is_not_installed_is_refused(stations):
+    with stations.database.write() as connection, pytest.raises(RefusedError, match="no task 'poetry'"):
+        apply_line(connection, "activity", LINE | {"task": "poetry"}, at=1.0, by="test")

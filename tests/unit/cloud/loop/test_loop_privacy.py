@@ -7,8 +7,9 @@ import pytest
 from cloud.audit.log import AuditLog
 from cloud.loop.follow import take_events
 from cloud.loop.orders import apply_line
-from cloud.loop.privacy import UNREAD, set_budget
+from cloud.loop.privacy import UNREAD, set_budget, settle_spending
 from cloud.loop.run_orders import order_run, spec_of
+from cloud.models.variants import FLOAT
 from cloud.store.privacy import Privacy
 from cloud.store.runs import Runs
 from cloud.training.events import PrivacySpent
@@ -147,6 +148,37 @@ def test_a_run_whose_ledger_is_lost_counts_in_full(stations):
     assert [(row.round, row.release) for row in kept(stations)] == [(1, UNREAD), (2, UNREAD)]
     with pytest.raises(RefusedError, match="nothing is left"):
         stations.order(overrides=private())
+
+
+def test_a_run_that_is_given_up_for_another_reason_counts_as_its_ledger_says(stations):
+    first = stations.order(overrides=private())
+    stations.settle(2)
+    RunLedger(stations.runs.directory / first.id).append(spent(1))
+    stations.play_job(first.id)
+    (stations.runs.directory / first.id / FLOAT).write_bytes(b"not what was judged")
+    stations.settle(3)
+    assert stations.read(lambda c: Runs(c).get(first.id)).state == "failed"
+    assert [(row.round, row.release) for row in kept(stations)] == [(1, "sum")]
+
+
+def test_a_ledger_that_is_gone_or_shorter_than_it_was_counts_in_full(stations):
+    first = stations.order(overrides=private())
+    stations.settle(2)
+    RunLedger(stations.runs.directory / first.id).append(spent(1))
+    stations.settle(1)
+    ledger = stations.runs.directory / first.id / LEDGER
+    ledger.write_bytes(b"")
+    run = stations.read(lambda c: Runs(c).get(first.id))
+    with stations.database.write() as connection:
+        settle_spending(connection, run, RunLedger(ledger.parent), at=9.0)
+    assert {(row.round, row.release) for row in kept(stations)} == {(1, "sum"), (1, UNREAD), (2, UNREAD)}
+
+
+def test_a_run_that_never_began_disclosed_nothing(stations):
+    run = stations.order(overrides=private())
+    with stations.database.write() as connection:
+        settle_spending(connection, run, RunLedger(stations.runs.directory / run.id), at=9.0)
+    assert kept(stations) == []
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -15,7 +15,8 @@ from cloud.training.events import Cause, StatisticsTaken, UpdateRefused
 from cloud.training.ledger import Checkpoint, RunLedger
 from cloud.training.rules import Median
 from cloud.training.spec import Member, RunSpec
-from cloud.training.trees import TreesStrategy, check_trees
+from cloud.training.tree_terms import check_trees
+from cloud.training.trees import TreesStrategy
 from shared import federation as fed
 from shared.clock import VirtualClock
 from shared.errors import RefusedError
