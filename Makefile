@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rollout attacks durable private poison training faults engines cluster test test-fast fuzz check format conformance bench lock clean soak
+.PHONY: help setup demo rollout attacks durable private poison training faults engines cluster manifests images test test-fast fuzz check format conformance bench lock clean soak
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -46,6 +46,12 @@ engines: setup  ## Install NVIDIA's engine builder, under NVIDIA's licence: 96 M
 
 cluster: setup  ## Fetch helm, kubectl, promtool and the schemas of Kubernetes: about 120 MB, installed nowhere
 	@$(PYTHON) -m simulations.bootstrap --cluster
+
+manifests: cluster  ## Write the Kustomize bases out of the charts
+	$(BIN)/python -m simulations.bootstrap.manifests
+
+images: setup  ## Build the images without a Docker engine; needs root, buildah and debootstrap
+	k3s/images/build-check.sh
 
 test: check engines cluster  ## All tests: the gate with its fast ones, then those with real servers, faults and attacks
 	$(BIN)/python -m pytest -m "(system or slow) and not soak"
