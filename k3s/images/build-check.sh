@@ -10,13 +10,13 @@ base=localhost/hinterland-base:bookworm
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 printf '{"default":[{"type":"insecureAcceptAnything"}]}' > "$work/policy.json"
-tool() { buildah --signature-policy "$work/policy.json" "$@"; }
+tool() { local what=$1; shift; buildah "$what" --signature-policy "$work/policy.json" "$@"; }
 
 if ! buildah images --quiet "$base" > /dev/null 2>&1; then
   debootstrap --variant=minbase bookworm "$work/root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$work/log" 2>&1 \
     || { tail -3 "$work/log"; exit 1; }
   container=$(tool from scratch)
-  tool add --quiet "$container" "$work/root" / > /dev/null
+  buildah add --quiet "$container" "$work/root" / > /dev/null
   tool commit --quiet --rm "$container" "$base" > /dev/null
 fi
 
@@ -32,12 +32,12 @@ for target in "$@"; do
   container=$(tool from --pull-never "localhost/hinterland/$target")
   command=hinterland-agent
   [ "$target" != coordinator ] || command=hinterland-coordinator
-  tool run "$container" -- sh -ec "
+  buildah run "$container" -- sh -ec "
     test \"\$(id -u)\" = 10001
     ! touch /opt/hinterland/x 2> /dev/null
     $command --help > /dev/null
     test -s /usr/share/hinterland/sbom.cdx.json
     [ $target != coordinator ] || { mosquitto -h | head -1; hinterland-coordinator init --fleet wards | tail -1; }"
-  tool rm "$container" > /dev/null
+  buildah rm "$container" > /dev/null
   echo "$target: built, runs as 10001, writes nowhere else"
 done
