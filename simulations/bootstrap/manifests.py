@@ -19,8 +19,8 @@ BASES = {
 
 def rendered(chart: str, values: str, namespace: str) -> str:
     """What helm makes of a chart, without the labels that say that helm manages it."""
-    helm, told = ROOT / PLACE / "bin" / "helm", ["--namespace", namespace, "--values", str(ROOT / values)]
-    argv = [helm, "template", "hinterland", ROOT / chart, *told]
+    told = ["--namespace", namespace, "--values", str(ROOT / values)]
+    argv = [str(ROOT / PLACE / "bin" / "helm"), "template", "hinterland", str(ROOT / chart), *told]
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
     dropped = ("helm.sh/chart", "app.kubernetes.io/managed-by")
     kept = [line.rstrip() for line in text.splitlines() if line.strip() and not line.strip().startswith(dropped)]
