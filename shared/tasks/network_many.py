@@ -22,9 +22,9 @@ from torch import nn
 
 from shared.task import Examples, Recipe, Trained
 from shared.tasks.descent import CLIP, MOMENTUM, WEIGHT_DECAY, batches
-from shared.tasks.stacked import Descent, NotStackableError, stack
+from shared.tasks.stacked import Descent, NotStackableError, Stack, stack, turned
 
-CACHE_BYTES = 7 << 19
+CACHE_BYTES = 5 << 19
 """Parameters of the clients of one chunk on a CPU: what a step reads and writes again should stay in its cache."""
 
 DEVICE_BYTES = 512 << 20
@@ -32,6 +32,9 @@ DEVICE_BYTES = 512 << 20
 
 BATCH_BYTES = 16 << 20
 """One batch of each client of a chunk."""
+
+ROUNDED = 8
+"""Batches are padded to a multiple of it: for each new width, kernels are made and views taken anew."""
 
 Client = tuple[Examples, Recipe]
 
@@ -48,13 +51,13 @@ def train_stacked(module: nn.Module, clients: Sequence[Client], *, workers: int 
         raise NotStackableError("a recipe adds to the gradients, or may stop early")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device).train()
-    descent = stack(module, clients[0][0] if clients else None, device)
+    stacked = stack(module, clients[0][0] if clients else None, device)
     width = sum(values.numel() for values in module.parameters())
     chunks = _chunks(clients, width=width, budget=CACHE_BYTES if device.type == "cpu" else DEVICE_BYTES)
 
     def train(chunk: list[int]) -> list[tuple[int, Trained]]:
         torch.set_num_threads(1)  # of this thread: the workers share the cores
-        return list(zip(chunk, _train(module, descent, [clients[at] for at in chunk], device), strict=True))
+        return list(zip(chunk, _train(module, stacked, [clients[at] for at in chunk], device), strict=True))
 
     workers = workers if device.type == "cpu" else 1
     if workers == 1:
@@ -98,16 +101,15 @@ class _Batches:
     def __init__(self, clients: Sequence[Client], device: torch.device) -> None:
         self._data = [data for data, _ in clients]
         self._drawn = [_drawn(*client) for client in clients]
-        widest = max((len(part) for drawn in self._drawn for part in drawn), default=0)
-        shape = clients[0][0].x.shape[1:]
-        self._x = np.zeros((len(clients) * widest, *shape), dtype=np.float32)
-        self._y = np.zeros((len(clients), widest), dtype=np.int64)
+        self._widest = max((len(part) for drawn in self._drawn for part in drawn), default=0)
+        self._x = np.zeros((len(clients) * self._widest, *clients[0][0].x.shape[1:]), dtype=np.float32)
+        self._y = np.zeros((len(clients), self._widest), dtype=np.int64)
         self._device = device
 
     def at(self, step: int, active: int) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]]:
         """Inputs [active, batch, *input_shape], labels [active, batch], and how many of each batch are not padding."""
         counts = np.array([len(drawn[step]) for drawn in self._drawn[:active]])
-        batch = int(counts.max())
+        batch = min(self._widest, -(-int(counts.max()) // ROUNDED) * ROUNDED)
         x = self._x[: active * batch].reshape(active, batch, *self._x.shape[1:])
         y = self._y[:active, :batch]
         for at, (data, drawn, count) in enumerate(zip(self._data, self._drawn, counts.tolist(), strict=False)):
@@ -123,47 +125,58 @@ def _drawn(data: Examples, recipe: Recipe) -> list[NDArray[np.int64]]:
     return [part for _ in range(recipe.epochs) for part in batches(order, len(data), recipe.batch_size)]
 
 
-def _train(module: nn.Module, descent: Descent, clients: list[Client], device: torch.device) -> list[Trained]:
+class _Rows:
+    """The parameters of the clients of a chunk, or as much of anything else: one row a client."""
+
+    def __init__(self, module: nn.Module, clients: int, device: torch.device) -> None:
+        self._shapes = {name: values.shape for name, values in module.named_parameters()}
+        self.all = torch.zeros(clients, sum(shape.numel() for shape in self._shapes.values()), device=device)
+
+    def named(self, active: int) -> dict[str, torch.Tensor]:
+        """Views [active, *shape] of the first rows."""
+        parts = self.all[:active].split([shape.numel() for shape in self._shapes.values()], dim=1)
+        return {name: part.unflatten(1, shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+
+def _train(module: nn.Module, stacked: Stack, clients: list[Client], device: torch.device) -> list[Trained]:
     """Train the clients of one chunk; those with more steps come first."""
-    weights = {
-        name: values.detach().expand(len(clients), *values.shape).clone(memory_format=torch.contiguous_format)
-        for name, values in module.named_parameters()
-    }
-    velocity = {name: torch.zeros_like(values) for name, values in weights.items()}
+    weights, velocity, gradients = (_Rows(module, len(clients), device) for _ in range(3))
+    for name, values in weights.named(len(clients)).items():
+        first = module.get_parameter(name).detach()
+        values.copy_(turned(first, stacked.columns[name]) if name in stacked.columns else first)
     losses = torch.zeros(len(clients), dtype=torch.float64, device=device)
     steps = [_steps(*client) for client in clients]
     rates = [recipe.learning_rate for _, recipe in clients]
     last_epoch = np.array([of - of // max(recipe.epochs, 1) for of, (_, recipe) in zip(steps, clients, strict=True)])
     drawn = _Batches(clients, device)
+    bound: tuple[tuple[int, ...], Descent] | None = None
     for step in range(max(steps)):
         active = sum(of > step for of in steps)
         x, y, counts = drawn.at(step, active)
-        parameters = {name: values[:active] for name, values in weights.items()}
+        if bound is None or bound[0] != x.shape:
+            bound = x.shape, stacked.bind(weights.named(active), gradients.named(active), x.shape)
         share = (np.arange(y.shape[1]) < counts[:, None]) / counts[:, None]
-        loss, gradients = descent(parameters, x, y, torch.from_numpy(share.astype(np.float32)).to(device))
-        _step(list(parameters.values()), [values[:active] for values in velocity.values()], gradients, rates[:active])
+        loss = bound[1](x, y, torch.from_numpy(share.astype(np.float32)).to(device))
+        _step(weights.all[:active], velocity.all[:active], gradients.all[:active], rates[:active])
         counted = np.where(last_epoch[:active] <= step, counts, 0)
         losses[:active] += loss.double() * torch.from_numpy(counted).to(device)
-    return _results(module, weights, losses.tolist(), clients)
+    ended = weights.named(len(clients))
+    for name, (channels, places) in stacked.columns.items():
+        ended[name] = turned(ended[name], (places, channels))
+    return _results(module, ended, losses.tolist(), clients)
 
 
-def _step(
-    weights: list[torch.Tensor], velocity: list[torch.Tensor], gradients: Sequence[torch.Tensor], rates: list[float]
-) -> None:
-    """`network._step` for every row of every parameter."""
-    gradients = [gradient.contiguous() for gradient in gradients]
-    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
-    scale = (CLIP / (torch.linalg.vector_norm(norms, dim=0) + 1e-12)).tolist()
+def _step(weights: torch.Tensor, velocity: torch.Tensor, gradients: torch.Tensor, rates: list[float]) -> None:
+    """`network._step` for every row."""
+    scale = (CLIP / (torch.linalg.vector_norm(gradients, dim=1) + 1e-12)).tolist()
     for row in [row for row, at_most in enumerate(scale) if at_most < 1.0]:
-        for gradient in gradients:
-            gradient[row].mul_(scale[row])
+        gradients[row].mul_(scale[row])
     for rows in _equal(rates):
-        every = rows == slice(0, len(rates))
         # one pass over memory instead of seven; it knows no rate for each row
         torch._fused_sgd_(
-            weights if every else [values[rows] for values in weights],
-            gradients if every else [gradient[rows] for gradient in gradients],
-            velocity if every else [values[rows] for values in velocity],
+            [weights[rows]],
+            [gradients[rows]],
+            [velocity[rows]],
             weight_decay=WEIGHT_DECAY,
             momentum=MOMENTUM,
             lr=rates[rows.start],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,21 +11,33 @@ from torch import nn
 
 from shared.task import Examples
 from shared.tasks.layers import MeanOver, Normalise
-from shared.tasks.stacked_layers import Made, Pullback, convolve, linear, padding_of, rectify
+from shared.tasks.stacked_convolutions import convolution, padding_of
+from shared.tasks.stacked_layers import Flatten, Layer, Linear, Mean, Own, Rectify, Shape, Standardise
 
 Parameters = Mapping[str, torch.Tensor]
 """Name → [clients, *shape]."""
 
-Descent = Callable[[Parameters, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, Sequence[torch.Tensor]]]
-"""Parameters, inputs [clients, batch, *input_shape], labels [clients, batch] and the weight of each example in its
-client's loss [clients, batch] → losses [clients], and the gradient of each parameter. It may write over the inputs."""
+Descent = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Inputs [clients, batch, *input_shape], labels [clients, batch] and the weight of each example in its client's loss
+[clients, batch] → losses [clients]; the gradients are written where they belong. It may write over the inputs."""
+
+
+class Stack(NamedTuple):
+    """A module for many clients at once."""
+
+    columns: Mapping[str, tuple[int, int]]
+    """Matrices that are kept with other columns than the module's: (channels, places) of what they read, of which the
+    module has the places innermost, and we the channels."""
+
+    bind: Callable[[Parameters, Parameters, Shape], Descent]
+    """Of the clients' parameters, of where their gradients belong, and of the shape of the inputs."""
 
 
 class NotStackableError(Exception):
     """The module does more than apply its parameters to its input."""
 
 
-def stack(module: nn.Module, sample: Examples | None, device: torch.device) -> Descent:
+def stack(module: nn.Module, sample: Examples | None, device: torch.device) -> Stack:
     """The module's losses and gradients for many clients' parameters at once.
 
     A chain of the layers our families are made of is stacked by hand (`shared.tasks.stacked_layers`). Any other module
@@ -35,8 +48,10 @@ def stack(module: nn.Module, sample: Examples | None, device: torch.device) -> D
     """
     _check_stateless(module)
     layers = list(module.named_children())
-    if type(module) is nn.Sequential and all(_known(layer) for _, layer in layers):
-        return lambda parameters, x, y, share: _chain(layers, parameters, x, y, share)
+    if sample is not None and type(module) is nn.Sequential and all(_known(layer) for _, layer in layers):
+        columns = _columns(layers, torch.zeros(1, *sample.x.shape[1:], device=device))
+        if columns is not None:
+            return Stack(columns, lambda weights, gradients, shape: _chain(layers, weights, gradients, shape))
     mapped = _mapped(module)
     if sample is not None and len(sample):
         try:  # vmap refuses what it cannot map when it meets it, so let it meet everything once
@@ -44,7 +59,12 @@ def stack(module: nn.Module, sample: Examples | None, device: torch.device) -> D
             mapped(one, torch.from_numpy(np.array(sample.x[None, :1])).to(device))
         except (RuntimeError, NotImplementedError, ValueError) as error:
             raise NotStackableError(str(error)[:300]) from error
-    return lambda parameters, x, y, share: _by_autograd(mapped, parameters, x, y, share)
+    return Stack({}, lambda weights, gradients, _: _by_autograd(mapped, weights, gradients))
+
+
+def turned(values: torch.Tensor, apart: tuple[int, int]) -> torch.Tensor:
+    """The columns [..., a · b] in the order [..., b · a]."""
+    return values.unflatten(-1, apart).transpose(-1, -2).flatten(-2)
 
 
 def _check_stateless(module: nn.Module) -> None:
@@ -83,58 +103,65 @@ def _even(layer: nn.Conv1d | nn.Conv2d) -> bool:
 
 
 @torch.no_grad()
-def _chain(
-    layers: list[tuple[str, nn.Module]],
-    parameters: Parameters,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    share: torch.Tensor,
-) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+def _columns(layers: list[tuple[str, nn.Module]], x: torch.Tensor) -> dict[str, tuple[int, int]] | None:
+    """Matrices that read what was flattened, of which only the order is ours; None if anything else depends on it."""
+    found: dict[str, tuple[int, int]] = {}
+    flat: tuple[int, int] | None = None
+    for name, layer in layers:
+        if flat is not None and isinstance(layer, nn.Linear):
+            found[f"{name}.weight"], flat = flat, None
+        elif flat is not None and not isinstance(layer, nn.ReLU):
+            return None
+        if isinstance(layer, nn.Flatten) and x.dim() > 2:
+            flat = x.shape[1], x[0, 0].numel()
+        x = layer(x)
+    return None if flat is not None else found
+
+
+@torch.no_grad()
+def _chain(layers: list[tuple[str, nn.Module]], weights: Parameters, gradients: Parameters, shape: Shape) -> Descent:
     """Forwards through the known layers, and back to the first one that has parameters."""
-    pullbacks: list[Pullback] = []
+    made: list[Layer] = []
     learning = [at for at, (_, layer) in enumerate(layers) if list(layer.parameters())]
     for name, layer in layers:
-        x, pullback = _forward(layer, x, parameters.get(f"{name}.weight"), parameters.get(f"{name}.bias"))
-        pullbacks.append(pullback)
-    said = x.log_softmax(dim=2)
-    losses = -(said.gather(2, y[..., None]).squeeze(2) * share).sum(dim=1)
-    towards = said.exp_().scatter_add_(2, y[..., None], -torch.ones_like(share)[..., None]).mul_(share[..., None])
-    gradients: list[torch.Tensor] = []
+        names = f"{name}.weight", f"{name}.bias"
+        own = Own(*(of[part] for of in (weights, gradients) for part in names)) if names[0] in weights else None
+        made.append(_layer(layer, shape, own))
+        shape = made[-1].shape
     first = learning[0] if learning else len(layers)
-    for at in range(len(layers) - 1, first - 1, -1):
-        further, mine = pullbacks[at](towards, at > first)
-        gradients[:0] = mine
-        if further is not None:
-            towards = further
-    return losses, gradients
+
+    def descend(x: torch.Tensor, y: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            for layer in made:
+                x = layer.forward(x)
+            y, share = y[..., None], share[..., None]
+            said = x.log_softmax(dim=2)
+            losses = (said.gather(2, y) * share).sum(dim=(1, 2)).neg_()
+            towards: torch.Tensor | None = said.exp_().mul_(share).scatter_add_(2, y, -share)
+            for at in range(len(made) - 1, first - 1, -1):
+                assert towards is not None  # noqa: S101 - asked for; this tells the type checker
+                towards = made[at].backward(towards, at > first)
+            return losses
+
+    return descend
 
 
-def _forward(layer: nn.Module, x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None) -> Made:
+def _layer(layer: nn.Module, shape: Shape, own: Own | None) -> Layer:
     match layer:
-        case nn.Conv1d() | nn.Conv2d() if weight is not None and bias is not None:
-            return convolve(layer, x, weight, bias)
-        case nn.Linear() if weight is not None and bias is not None:
-            return linear(x, weight, bias)
+        case nn.Conv1d() | nn.Conv2d() if own is not None:
+            return convolution(layer, shape, own)
+        case nn.Linear() if own is not None:
+            return Linear(shape, own)
         case nn.ReLU():
-            return rectify(x)
+            return Rectify(shape)
         case Normalise():
-            deviation = layer.deviation
-            return x.sub_(layer.mean).div_(deviation), lambda gradient, _: (gradient / deviation, ())
+            return Standardise(layer, shape)
         case nn.Flatten():
-            shape = x.shape[2:]
-            return x.flatten(2), lambda gradient, _: (gradient.unflatten(2, shape), ())
+            return Flatten(shape)
         case MeanOver():
-            axes = sorted(axis + 1 for axis in layer.axes)
-            whole, many = x.shape, x[0, 0].numel() // x.mean(dim=axes)[0, 0].numel()
-            return x.mean(dim=axes), lambda gradient, _: (_spread(gradient, axes, whole) / many, ())
+            return Mean(layer, shape)
         case _:
             raise NotImplementedError(type(layer).__name__)
-
-
-def _spread(gradient: torch.Tensor, axes: list[int], whole: torch.Size) -> torch.Tensor:
-    for axis in axes:
-        gradient = gradient.unsqueeze(axis)
-    return gradient.expand(whole)
 
 
 def _mapped(module: nn.Module) -> Callable[[Parameters, torch.Tensor], torch.Tensor]:
@@ -154,14 +181,16 @@ def _mapped(module: nn.Module) -> Callable[[Parameters, torch.Tensor], torch.Ten
 
 
 def _by_autograd(
-    forward: Callable[[Parameters, torch.Tensor], torch.Tensor],
-    parameters: Parameters,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    share: torch.Tensor,
-) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-    leaves = {name: values.detach().requires_grad_() for name, values in parameters.items()}
-    logits = forward(leaves, x)
-    each = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
-    losses = (each.view_as(share) * share).sum(dim=1)
-    return losses.detach(), torch.autograd.grad(losses.sum(), list(leaves.values()))
+    forward: Callable[[Parameters, torch.Tensor], torch.Tensor], weights: Parameters, gradients: Parameters
+) -> Descent:
+    def descend(x: torch.Tensor, y: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        leaves = {name: values.detach().requires_grad_() for name, values in weights.items()}
+        logits = forward(leaves, x)
+        each = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+        losses = (each.view_as(share) * share).sum(dim=1)
+        made = torch.autograd.grad(losses.sum(), list(leaves.values()))
+        for name, gradient in zip(leaves, made, strict=True):
+            gradients[name].copy_(gradient)
+        return losses.detach()
+
+    return descend

@@ -1,222 +1,152 @@
 """Layers of many clients at once, forwards and backwards, each client with parameters of its own.
 
-Activations are [clients, batch, …]. A layer returns what it made and its pullback: from the gradient of what it made to
-the gradient of its input (left out where nobody needs it) and of its parameters. On a processor these decide the speed:
-
-- a convolution of many channels is one grouped convolution; its gradient with respect to its input is not, since
-  oneDNN's grouped backward pass is ten times slower than its forward pass. It is put together from forward passes,
-  one for each phase of the stride;
-- a convolution of few channels is a batch of matrix products over the windows, as oneDNN has no fast grouped one;
-- autograd costs as much as the arithmetic of a small client, and its gradient of a matrix is a transposed one, which
-  makes every later pass jump through memory: so the formulas are written out.
+Activations are [clients, batch, …]. A layer is made for one shape of them, and keeps what it writes into and the views
+it reads through: a step of small clients is over so soon that to make either anew would cost as much as the arithmetic,
+and every call of torch is a turn at the interpreter's lock, for which other threads wait. Autograd, too, would cost as
+much as the arithmetic, so the formulas are written out.
 
 Importing this module imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import nn
-from torch.nn import functional
 
-LANES = 16
-"""Channels of a client that fill a vector register (AVX-512); oneDNN's grouped convolutions want multiples of it."""
+from shared.tasks.layers import MeanOver, Normalise
 
-Pullback = Callable[[torch.Tensor, bool], tuple[torch.Tensor | None, Sequence[torch.Tensor]]]
-"""Gradient of the output, and whether that of the input is wanted → it, and those of the parameters."""
+LARGE = 1 << 20
+"""Multiplications of a matrix product from which oneDNN's pays for being called for each client."""
 
-Made = tuple[torch.Tensor, Pullback]
+Shape = tuple[int, ...]
+"""[clients, batch, …]"""
 
-Pair = tuple[int, int]
-
-
-class Geometry(NamedTuple):
-    """Of a convolution, along the last two axes."""
-
-    stride: Pair
-    padding: Pair
-    dilation: Pair
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
+_onednn_linear = torch.ops.mkldnn._linear_pointwise.default
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Made:
-    """Map x [clients, batch, inputs] by weight [clients, outputs, inputs] to [clients, batch, outputs]."""
+class Own(NamedTuple):
+    """What a layer learns, one row a client, and where its gradients belong."""
 
-    def pull(gradient: torch.Tensor, onwards: bool) -> tuple[torch.Tensor | None, Sequence[torch.Tensor]]:
-        of_weight = torch.bmm(gradient.transpose(1, 2), x)
-        return torch.bmm(gradient, weight) if onwards else None, (of_weight, gradient.sum(1))
-
-    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2)), pull
-
-
-def rectify(x: torch.Tensor) -> Made:
-    """Write zeros over what is negative in x, which may lie in memory in any order of its axes."""
-    x.relu_()
-
-    def pull(gradient: torch.Tensor, _onwards: bool) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        into = gradient if gradient.stride() == x.stride() else torch.empty_like(x)
-        return torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=into), ()
-
-    return x, pull
+    weight: torch.Tensor
+    bias: torch.Tensor
+    of_weight: torch.Tensor
+    of_bias: torch.Tensor
 
 
-def convolve(layer: nn.Conv1d | nn.Conv2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Made:
-    """Map x [clients, batch, channels, …] by weight [clients, outputs, channels, …] to [clients, batch, outputs, …].
+class Layer(Protocol):
+    """A layer of many clients, for one shape of input."""
 
-    The result lies in memory as [batch, clients, …], which is how the next convolution reads it.
-    """
-    padding = padding_of(layer)
-    if isinstance(layer, nn.Conv2d):
-        return _convolve(x, weight, bias, Geometry(_pair(layer.stride), _pair(padding), _pair(layer.dilation)))
-    geometry = Geometry((1, layer.stride[0]), (0, padding[0]), (1, layer.dilation[0]))
-    made, planar = _convolve(x.unsqueeze(-2), weight.unsqueeze(-2), bias, geometry)
+    shape: Shape
+    """Of what it makes."""
 
-    def pull(gradient: torch.Tensor, onwards: bool) -> tuple[torch.Tensor | None, Sequence[torch.Tensor]]:
-        of_x, (of_weight, of_bias) = planar(gradient.unsqueeze(-2), onwards)
-        return None if of_x is None else of_x.squeeze(-2), (of_weight.squeeze(-2), of_bias)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What it makes of x, over which it may write. It is overwritten by the next call."""
+        ...
 
-    return made.squeeze(-2), pull
+    def backward(self, gradient: torch.Tensor, onwards: bool) -> torch.Tensor | None:
+        """From the gradient of what it made last: write those of its parameters; return that of its input if wanted."""
+        ...
 
 
-def padding_of(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...]:
-    """Zeros added at both ends of each axis.
+class Linear:
+    """[clients, batch, inputs] by weight [clients, outputs, inputs] to [clients, batch, outputs]."""
 
-    Raises:
-        ValueError: the ends differ, as with `padding="same"` and a window of even width.
-    """
-    if not isinstance(layer.padding, str):
-        return tuple(layer.padding)
-    spans = [across * (size - 1) for across, size in zip(layer.dilation, layer.kernel_size, strict=True)]
-    if layer.padding == "valid":
-        return tuple(0 for _ in spans)
-    if any(span % 2 for span in spans):
-        raise ValueError("the padding is not the same at both ends")
-    return tuple(span // 2 for span in spans)
+    def __init__(self, shape: Shape, own: Own) -> None:
+        clients, batch, inputs = shape
+        outputs = own.weight.shape[1]
+        self.shape: Shape = (clients, batch, outputs)
+        weight = own.weight
+        large = batch * inputs * outputs >= LARGE and weight.device.type == "cpu" and weight.dtype == torch.float32
+        self._multiply = _each if large else _at_once
+        self._own, self._bias = own, own.bias[:, None]
+        self._turned, self._straight = weight.transpose(1, 2), weight
+        self._made, self._of_x = weight.new_empty(self.shape), weight.new_empty(shape)
+        self._x = self._of_x
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self._x = x
+        self._multiply(x, self._turned, self._made)
+        return self._made.add_(self._bias)
 
-def _pair(values: tuple[int, ...]) -> Pair:
-    return values[0], values[1]
-
-
-def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, geometry: Geometry) -> Made:
-    outputs, channels = weight.shape[1:3]
-    if x.is_cuda or (channels % LANES == 0 and outputs % LANES == 0):
-        return _grouped(x, weight, bias, geometry)
-    return _by_windows(x, weight, bias, geometry)
-
-
-def _grouped(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, geometry: Geometry) -> Made:
-    clients, outputs = weight.shape[:2]
-    wide, kernels = x.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1)
-
-    def pull(gradient: torch.Tensor, onwards: bool) -> tuple[torch.Tensor | None, Sequence[torch.Tensor]]:
-        gradient = gradient.transpose(0, 1).flatten(1, 2).contiguous()
-        by_phases = not x.is_cuda and geometry.dilation == (1, 1)
-        of_wide, of_kernels, of_bias = torch.ops.aten.convolution_backward(
-            gradient, wide, kernels, [clients * outputs], *geometry, False, [0, 0], clients,
-            [onwards and not by_phases, True, True],
-        )  # fmt: skip
-        if onwards and by_phases:
-            of_wide = _input_gradient(gradient, weight, wide.shape, geometry)
-        of_x = of_wide.unflatten(1, (clients, -1)).transpose(0, 1) if onwards else None
-        return of_x, (of_kernels.view_as(weight), of_bias.view_as(bias))
-
-    made = functional.conv2d(wide, kernels, bias.flatten(), *geometry, clients)
-    return made.unflatten(1, (clients, outputs)).transpose(0, 1), pull
+    def backward(self, gradient: torch.Tensor, onwards: bool) -> torch.Tensor | None:
+        self._multiply(gradient.transpose(1, 2), self._x, self._own.of_weight)
+        torch.sum(gradient, 1, out=self._own.of_bias)
+        if not onwards:
+            return None
+        self._multiply(gradient, self._straight, self._of_x)
+        return self._of_x
 
 
-def _by_windows(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, geometry: Geometry) -> Made:
-    """A matrix product for each example: its windows as columns, its client's kernels as rows."""
-    clients, outputs = weight.shape[:2]
-    batch, kernel = x.shape[1], weight.shape[3:]
-    each = x.transpose(0, 1).flatten(0, 1)
-    space = [
-        (size + 2 * around - across * (width - 1) - 1) // step + 1
-        for size, width, step, around, across in zip(each.shape[2:], kernel, *geometry, strict=True)
-    ]
-    windows = _windows(each, kernel, space, geometry)
-    rows = weight.flatten(2).expand(batch, -1, -1, -1).flatten(0, 1)
-
-    def pull(gradient: torch.Tensor, onwards: bool) -> tuple[torch.Tensor | None, Sequence[torch.Tensor]]:
-        columns = gradient.transpose(0, 1).reshape(batch * clients, outputs, -1)
-        of_rows = torch.bmm(columns, windows.transpose(1, 2)).view(batch, clients, *weight.shape[1:])
-        of_bias = columns.view(batch, clients, outputs, -1).sum((0, 3))
-        of_x = None
-        if onwards:
-            of_windows = torch.bmm(rows.transpose(1, 2), columns)
-            size = (each.shape[2], each.shape[3])
-            folded = functional.fold(of_windows, size, kernel, geometry.dilation, geometry.padding, geometry.stride)
-            of_x = folded.unflatten(0, (batch, clients)).transpose(0, 1)
-        return of_x, (of_rows.sum(0), of_bias)
-
-    start = bias[..., None].expand(batch, -1, -1, -1).flatten(0, 1)
-    made = torch.baddbmm(start, rows, windows)
-    return made.view(batch, clients, outputs, *space).transpose(0, 1), pull
+def _at_once(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+    torch.bmm(left, right, out=out)
 
 
-def _windows(each: torch.Tensor, kernel: torch.Size, space: list[int], geometry: Geometry) -> torch.Tensor:
-    """What `functional.unfold` returns, three times as fast: [n, channels · kernel, places]."""
-    (down, right), (above, beside), (apart, aside) = geometry
-    padded = functional.pad(each, (beside, beside, above, above))
-    n, channel, row, column = padded.stride()
-    shape = (each.shape[0], each.shape[1], *kernel, *space)
-    view = padded.as_strided(shape, (n, channel, apart * row, aside * column, down * row, right * column))
-    return view.reshape(each.shape[0], -1, space[0] * space[1])
+def _each(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+    pairs = zip(left.unbind(), right.transpose(1, 2).unbind(), strict=True)
+    torch.stack([_onednn_linear(one, other, None, "none", [], "") for one, other in pairs], out=out)
 
 
-def _input_gradient(
-    gradient: torch.Tensor, weight: torch.Tensor, shape: torch.Size, geometry: Geometry
-) -> torch.Tensor:
-    """The gradient of a grouped convolution with respect to its input, by forward convolutions alone.
+class Rectify:
+    """Zeros over what is negative, in whatever order the axes lie in memory."""
 
-    Input places that are `stride` apart meet the same kernel taps. Such a phase is the full convolution of the output's
-    gradient with these taps (Shi et al. 2016, arXiv:1609.07009, say it of the transposed convolution).
-    """
-    made = gradient.new_zeros(shape)
-    flipped = weight.transpose(1, 2).flatten(0, 1).flip(2, 3)
-    rows, columns = (
-        _phases(*of)
-        for of in zip(shape[2:], geometry.stride, geometry.padding, weight.shape[3:], gradient.shape[2:], strict=True)
-    )
-    for row, column in product(rows, columns):
-        taps = flipped[:, :, row.flipped, column.flipped]
-        part = functional.conv2d(gradient, taps, None, 1, (row.taps - 1, column.taps - 1), 1, weight.shape[0])
-        made[:, :, row.into, column.into] = part[:, :, row.kept, column.kept]
-    return made
+    def __init__(self, shape: Shape) -> None:
+        self.shape: Shape = shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self._x = x.relu_()
+        return x
+
+    def backward(self, gradient: torch.Tensor, _onwards: bool) -> torch.Tensor:
+        into = gradient if gradient.stride() == self._x.stride() else torch.empty_like(self._x)
+        _relu_backward(gradient, self._x, 0, grad_input=into)
+        return into
 
 
-class _Phase(NamedTuple):
-    """Along one axis, the input places of one remainder by the stride."""
+class Standardise:
+    """`Normalise`, with the same mean and deviation for all."""
 
-    taps: int
-    """How many taps of the kernel reach them."""
+    def __init__(self, layer: Normalise, shape: Shape) -> None:
+        self.shape: Shape = shape
+        self._mean, self._deviation = layer.mean, layer.deviation
 
-    flipped: slice
-    """Those taps in the kernel turned round."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sub_(self._mean).div_(self._deviation)
 
-    kept: slice
-    """What of the full convolution falls onto the input and not onto its padding."""
-
-    into: slice
-    """Where that belongs."""
+    def backward(self, gradient: torch.Tensor, _onwards: bool) -> torch.Tensor:
+        return gradient / self._deviation
 
 
-@lru_cache(maxsize=256)
-def _phases(size: int, stride: int, padding: int, kernel: int, outputs: int) -> list[_Phase]:
-    """The phases that any tap reaches; phase f is the padded places f, f + stride, …"""
-    phases = []
-    for first in range(min(stride, kernel)):
-        taps = len(range(first, kernel, stride))
-        begin = max(0, -(-(padding - first) // stride))
-        end = min(outputs + taps - 1, -(-(padding + size - first) // stride))
-        if begin < end:
-            last, start = first + (taps - 1) * stride, begin * stride + first - padding
-            flipped = slice(kernel - 1 - last, kernel - first, stride)
-            phases.append(
-                _Phase(taps, flipped, slice(begin, end), slice(start, start + (end - begin - 1) * stride + 1, stride))
-            )
-    return phases
+class Flatten:
+    """[clients, batch, channels, *places] to [clients, batch, places · channels], the order of memory."""
+
+    def __init__(self, shape: Shape) -> None:
+        clients, batch, channels, *places = shape
+        self._apart = (*places, channels)
+        self.shape: Shape = (clients, batch, torch.Size(self._apart).numel())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.movedim(2, -1).flatten(2)
+
+    def backward(self, gradient: torch.Tensor, _onwards: bool) -> torch.Tensor:
+        return gradient.unflatten(2, self._apart).movedim(-1, 2)
+
+
+class Mean:
+    """`MeanOver` axes of each example."""
+
+    def __init__(self, layer: MeanOver, shape: Shape) -> None:
+        self._axes = sorted(axis + 1 for axis in layer.axes)
+        self._whole = shape
+        self.shape: Shape = tuple(size for axis, size in enumerate(shape) if axis not in self._axes)
+        self._many = torch.Size(shape).numel() // max(torch.Size(self.shape).numel(), 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=self._axes)
+
+    def backward(self, gradient: torch.Tensor, _onwards: bool) -> torch.Tensor:
+        gradient = gradient / self._many
+        for axis in self._axes:
+            gradient = gradient.unsqueeze(axis)
+        return gradient.expand(self._whole)

@@ -1,5 +1,6 @@
 """Many clients at once end where each would have ended alone."""
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.task import Examples, Moments, Recipe
 from shared.tasks import adapter
-from shared.tasks.layers import Normalise
+from shared.tasks.layers import MeanOver, Normalise
 from shared.tasks.network import NetworkTask
 from shared.tasks.stacked import NotStackableError, stack
 
@@ -147,3 +148,40 @@ def test_a_recipe_that_pulls_is_followed():
     task = adapter("fashion-linear")
     pulled = [(data, replace(recipe, proximal=5.0)) for data, recipe in clients_of(task, (6, 9))]
     assert_same(task, pulled)
+
+
+def test_products_large_enough_for_onednn(monkeypatch):
+    monkeypatch.setattr("shared.tasks.stacked_layers.LARGE", 1)
+    assert_same(adapter("fashion"), clients_of(adapter("fashion"), (20, 9, 8)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "by_hand"),
+    [
+        ((torch.nn.Flatten, torch.nn.ReLU, lambda: torch.nn.Linear(18, 3)), True),
+        ((torch.nn.Flatten, lambda: MeanOver(1)), False),
+        ((torch.nn.Flatten,), False),
+    ],
+    ids=["a matrix reads it", "something else reads it", "nothing reads it"],
+)
+def test_what_is_flattened_may_lie_in_our_order_only_where_a_matrix_reads_it(layers, by_hand):
+    def build():
+        convolution = torch.nn.Conv2d(1, 2, 2)
+        return torch.nn.Sequential(Normalise(1, axes=2), convolution, *(make() for make in layers))
+
+    module = build().train()
+    stacked = stack(module, Examples(np.ones((2, 1, 4, 4), dtype=np.float32), np.zeros(2)), torch.device("cpu"))
+    assert bool(stacked.columns) == by_hand
+    if by_hand:
+        task = NetworkTask(name="own", labels=("a", "b", "c"), input_shape=(1, 4, 4), build=named(build))
+        assert_same(task, clients_of(task, (5, 9)))
+
+
+def named(build):
+    def made():
+        parts = list(build())
+        return torch.nn.Sequential(
+            OrderedDict([("normalise", parts[0]), *((f"l{i}", p) for i, p in enumerate(parts[1:]))])
+        )
+
+    return made
