@@ -20,6 +20,7 @@ from edge.operate.systemd import Notifier
 from edge.operate.watchdog import Watchdog
 from edge.pipelines.pipeline import Pipeline
 from edge.relay.server import Relay
+from edge.serving.service import Serving
 from edge.settings import Settings
 from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
@@ -58,6 +59,7 @@ class Agent:
     scrub: Scrub
     relay: Relay | None
     pipelines: list[Pipeline]
+    serving: Serving | None
     store: DatasetStore
     labels: LabelInbox
     reference: ReferenceWriter
@@ -109,6 +111,8 @@ class Agent:
             ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
         ]
         work += [(f"pipeline-{each.settings.name}", each.run()) for each in self.pipelines]
+        if self.serving is not None:
+            work.append(("serving", self.serving.run()))
         if self.relay is not None:
             work.append(("relay", self.relay.run()))
         if self.trainer is not None:

@@ -15,6 +15,7 @@ from edge import settings as conf
 from edge.identity import Identity
 from edge.operate.commands import register
 from edge.operate.systemd import Notifier
+from edge.serving.commands import app as tokens
 from edge.terminal import CONFIG, Config, guarded
 from shared.errors import RefusedError
 
@@ -49,6 +50,7 @@ def trainer(config: Config = CONFIG) -> None:
 
 
 register(app)
+app.add_typer(tokens, name="token")
 
 
 def main() -> None:

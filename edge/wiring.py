@@ -25,11 +25,13 @@ from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
 from edge.operate.systemd import Notifier
 from edge.pipelines.making import PipelineMaker
+from edge.pipelines.state import State
 from edge.relay.address import Address
 from edge.relay.neighbours import Relays, Site
 from edge.relay.passport import Passport
 from edge.relay.server import Relay
 from edge.relay.shelf import Shelf
+from edge.serving.service import make_serving
 from edge.training.child import TrainerChild
 from edge.training.dataset import DatasetStore
 from edge.training.labels import LabelInbox
@@ -132,6 +134,16 @@ def build(
     maker = PipelineMaker(
         settings=settings, host=host, speaker=speaker, store=store, clock=clock, reference=reference, facts=facts
     )
+    pipelines = [maker.make(wanted) for wanted in settings.pipelines]
+    serving = make_serving(
+        settings,
+        identity=identity,
+        passport=passport,
+        host=host,
+        emit=speaker,
+        clock=clock,
+        pipelines_run=lambda: any(each.state is State.RUNNING for each in pipelines),
+    )
     return Agent(
         identity=identity,
         settings=settings,
@@ -144,7 +156,8 @@ def build(
         updates=reconciler,
         scrub=Scrub(updates, reconciler),
         relay=Relay(shelf, listen=Address.parse(settings.relay.listen), passport=passport) if shelf else None,
-        pipelines=[maker.make(wanted) for wanted in settings.pipelines],
+        pipelines=pipelines,
+        serving=serving,
         store=store,
         labels=LabelInbox(settings.state / "labels"),
         reference=reference,

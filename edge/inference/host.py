@@ -73,6 +73,11 @@ class ModelHost:
         place = self._places.get(model)
         return place.served if place else None
 
+    @property
+    def models(self) -> list[str]:
+        """Lines that something serves now."""
+        return sorted(self._places)
+
     @contextmanager
     def lease(self, model: str) -> Iterator[Served | None]:
         """Hold what serves `model` now: its session stays open until the lease ends."""

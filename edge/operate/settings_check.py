@@ -8,12 +8,14 @@ from pathlib import Path
 
 from edge import settings as conf
 from edge.identity import Identity
+from edge.serving.service import check_serving
 from edge.settings.reading import Fault
+from shared.errors import RefusedError
 
 
 def find_faults(settings: conf.Settings) -> list[Fault]:
     """Look at the disk, write nothing."""
-    return [*_twice(settings), *_enrolment(settings), *_pipelines(settings)]
+    return [*_twice(settings), *_enrolment(settings), *_pipelines(settings), *_serving(settings)]
 
 
 def _twice(settings: conf.Settings) -> Iterator[Fault]:
@@ -42,3 +44,14 @@ def _pipelines(settings: conf.Settings) -> Iterator[Fault]:
             yield Fault(f"pipelines[{index}].source.path", f"{path} is not there")
         if each.snapshot and not Path(each.snapshot).parent.is_dir():
             yield Fault(f"pipelines[{index}].snapshot", f"{Path(each.snapshot).parent} is no directory")
+
+
+def _serving(settings: conf.Settings) -> Iterator[Fault]:
+    serving = settings.serving
+    try:
+        check_serving(settings)
+    except RefusedError as error:
+        yield Fault("serving", f"{error}. {error.hint}")
+    for field, path in (("certificate", serving.certificate), ("key", serving.key)):
+        if path and not Path(path).is_file():
+            yield Fault(f"serving.{field}", f"{path} is not there")

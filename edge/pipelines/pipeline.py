@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeVar
 
 from edge.drift.window import DriftSettings, DriftWindow, Observation
 from edge.inference.challenger import Challenger
 from edge.inference.host import ModelHost, Served
+from edge.inference.work import to_its_end
 from edge.pipelines.accuracy import Bucket, LiveAccuracy
 from edge.pipelines.answer import Answer, Result
 from edge.pipelines.hooks import Emit, Hooks
@@ -28,8 +28,6 @@ from shared.clock import Clock
 from shared.errors import HinterlandError
 from shared.messages import DriftReport, ShadowReport, Telemetry
 from shared.topics import Up
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +186,7 @@ class Pipeline:
                     self.busy_since = self._clock.monotonic()
                     work = loop.run_in_executor(self._thread, self._work, served, challenger, samples)
                     try:
-                        return await _to_its_end(work, late=self._account)
+                        return await to_its_end(work, late=self._account)
                     finally:
                         self.busy_since = None
             self.state = State.WAITING
@@ -278,14 +276,3 @@ class Pipeline:
 def _answered(outcome: Outcome) -> list[tuple[Sample, Answer]]:
     pairs = zip(outcome.samples, outcome.answers, strict=True)
     return [(sample, answer) for sample, answer in pairs if answer is not None]
-
-
-async def _to_its_end(work: asyncio.Future[T], *, late: Callable[[T], object]) -> T:
-    """Await `work`; when cancelled, wait for its thread first, which still uses a leased session, and tell `late`."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        if work.exception() is None:
-            late(work.result())
-        raise

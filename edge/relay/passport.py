@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from enum import Enum
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +24,10 @@ from shared.ids import DeviceId, device_id
 from shared.tls import NO_CHECK_TIME
 
 
+class _Side(Enum):
+    SERVING, PRESENTING, VISITING = range(3)
+
+
 class Passport:
     """This device's own papers, and what it asks of others'."""
 
@@ -30,7 +35,7 @@ class Passport:
         """`now` is by what certificates are judged, Unix seconds: never earlier than what the authority has signed."""
         self._identity = identity
         self._now = now
-        self._made: dict[bool, tuple[int, ssl.SSLContext]] = {}
+        self._made: dict[_Side, tuple[int, ssl.SSLContext]] = {}
 
     @property
     def device(self) -> DeviceId:
@@ -39,7 +44,11 @@ class Passport:
 
     def serving(self) -> ssl.SSLContext:
         """For the side that listens; as `visiting`."""
-        return self._context(server=True)
+        return self._context(_Side.SERVING)
+
+    def presenting(self) -> ssl.SSLContext:
+        """For the side that listens to whoever comes: nobody is asked for a certificate; as `visiting`."""
+        return self._context(_Side.PRESENTING)
 
     def visiting(self) -> ssl.SSLContext:
         """For the side that calls; with the newest certificate.
@@ -47,7 +56,7 @@ class Passport:
         Raises:
             FaultError: the files are missing or do not belong together.
         """
-        return self._context(server=False)
+        return self._context(_Side.VISITING)
 
     def prove(self, certificate: bytes | None) -> DeviceId:
         """Who the peer of a finished handshake is.
@@ -75,21 +84,24 @@ class Passport:
             raise TrustError(f"the certificate of {device} has expired")
         return device
 
-    def _context(self, *, server: bool) -> ssl.SSLContext:
+    def _context(self, side: _Side) -> ssl.SSLContext:
         try:
             stamp = self._identity.certificate_file.stat().st_mtime_ns  # renewal replaces the file
-            made = self._made.get(server)
+            made = self._made.get(side)
             if made is None or made[0] != stamp:
-                made = self._made[server] = (stamp, self._make(server=server))
+                made = self._made[side] = (stamp, self._make(side))
         except (OSError, ssl.SSLError) as error:
             raise FaultError("this device's certificate cannot be used", hint="Enrol this device again.") from error
         return made[1]
 
-    def _make(self, *, server: bool) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3  # both ends are ours
+    def _make(self, side: _Side) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if side is _Side.VISITING else ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(str(self._identity.certificate_file), str(self._identity.key_file))
-        if server:
+        if side is _Side.PRESENTING:
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            return context
+        context.minimum_version = ssl.TLSVersion.TLSv1_3  # both ends are ours
+        if side is _Side.SERVING:
             context.load_verify_locations(cafile=str(self._identity.authority_file))
             context.verify_mode = ssl.CERT_REQUIRED
             context.verify_flags |= NO_CHECK_TIME  # `prove` judges by a clock that is ours

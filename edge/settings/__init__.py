@@ -23,6 +23,7 @@ from edge.settings.agent import (
 from edge.settings.inference import InferenceSettings
 from edge.settings.pipelines import Pipeline
 from edge.settings.reading import read
+from edge.settings.serving import ServingSettings
 from edge.settings.sources import ReplaySource, Source, VideoSource
 from edge.settings.training import PolicySettings, TrainingSettings
 
@@ -35,6 +36,7 @@ __all__ = [
     "RelaySettings",
     "ReplaySource",
     "ReportingSettings",
+    "ServingSettings",
     "Settings",
     "Source",
     "TrainingSettings",

@@ -10,6 +10,7 @@ import msgspec
 from edge.settings.inference import InferenceSettings
 from edge.settings.kinds import Hours, Percent, Rate, Relay
 from edge.settings.pipelines import Pipeline
+from edge.settings.serving import ServingSettings
 from edge.settings.training import TrainingSettings
 
 
@@ -89,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     link: LinkSettings = LinkSettings()
     relay: RelaySettings = RelaySettings()
     inference: InferenceSettings = InferenceSettings()
+    serving: ServingSettings = ServingSettings()
     training: TrainingSettings = TrainingSettings()
 
     @property

@@ -17,7 +17,7 @@ from shared.ids import sha256
 from shared.messages import Ack, Batch, Command, Desired, DriftReport, Record, Stage, Telemetry, UpdateStatus, Want
 from shared.sketch import Sketch
 from shared.topics import Up
-from tests.fuzz import proofs
+from tests.fuzz import proofs, serving
 from tests.fuzz.runner import Target, text
 
 AT = 1_767_225_600.0
@@ -41,7 +41,15 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
 
 def targets(place: Path) -> list[Target]:
     """All of them; `place` is an empty directory for those that need files."""
-    return [*_messages(), *_documents(), *_doors(place), *_taps(), *_relays(), *proofs.targets(place)]
+    return [
+        *_messages(),
+        *_documents(),
+        *_doors(place),
+        *_taps(),
+        *_relays(),
+        *serving.targets(place),
+        *proofs.targets(place),
+    ]
 
 
 def _messages() -> list[Target]:
