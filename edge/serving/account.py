@@ -100,7 +100,7 @@ class Account:
             self._release = release
 
     def _came(self, release: str, *, inputs: int, late: int = 0) -> None:
-        dropped = {Drop.LATE: late} if late else {}
+        dropped: dict[str, int] = {Drop.LATE: late} if late else {}
         self._reporter.came(Bucket(release, ""), received=inputs, dropped=dropped, stalls=())
 
     def _send(self, channel: Up, messages: Iterable[Telemetry | DriftReport]) -> None:

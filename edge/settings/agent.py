@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from edge.settings.inference import InferenceSettings
-from edge.settings.kinds import Hours, Percent, Rate, Relay
+from edge.settings.kinds import Hours, Listen, Percent, Rate, Relay
 from edge.settings.pipelines import Pipeline
 from edge.settings.serving import ServingSettings
 from edge.settings.training import TrainingSettings
@@ -68,7 +68,7 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class RelaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the devices of one site help each other."""
 
-    listen: Relay | Literal[""] = ""
+    listen: Listen = ""
     """Where this device serves its neighbours from what it holds, `host:port`; empty for not at all."""
 
     source: Relay | list[Relay] = msgspec.field(default_factory=list, name="from")

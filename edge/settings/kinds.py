@@ -12,5 +12,6 @@ Rate = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Relay = Annotated[str, msgspec.Meta(pattern=PATTERN)]
-Listen = Annotated[str, msgspec.Meta(pattern=PATTERN)]
+Listen = Annotated[str, msgspec.Meta(pattern=rf"^$|{PATTERN}")]
+"""Where to listen; empty for nowhere."""
 Hours = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]

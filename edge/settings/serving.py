@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -14,10 +14,10 @@ Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 class ServingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The Open Inference Protocol on this device."""
 
-    listen: Listen | Literal[""] = ""
+    listen: Listen = ""
     """Where HTTP is served, `host:port`; empty for not at all. Beyond loopback it speaks TLS."""
 
-    grpc: Listen | Literal[""] = ""
+    grpc: Listen = ""
     """Where gRPC is served; needs the extra `edge-grpc`. Empty for not at all."""
 
     models: list[str] = []

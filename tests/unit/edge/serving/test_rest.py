@@ -251,7 +251,7 @@ async def test_an_answer_that_comes_too_late_is_none(tmp_path):
         assert "no answer within 0.05 s" in answer.json()["error"]
         again = await client.post("/v2/models/toy/infer", json=request(windows(1)))
         assert again.status_code == 200
-    assert sum(each.dropped for each in site.said if isinstance(each, Telemetry)) == 3
+    assert sum(each.dropped_by.get("late", 0) for each in site.said if isinstance(each, Telemetry)) == 3
 
 
 async def test_no_request_fails_while_releases_are_swapped(site):
@@ -287,7 +287,7 @@ async def test_it_is_counted_as_a_pipeline_of_its_own(site):
         await client.post("/v2/models/toy/infer", json=request(windows(2), parameters={"raw": True}))
     telemetry = [each for each in site.said if isinstance(each, Telemetry)]
     assert {each.pipeline for each in telemetry} == {"serving"}
-    assert sum(each.processed for each in telemetry) == 5
+    assert sum(each.processed for each in telemetry) == sum(each.received for each in telemetry) == 5
     assert all(Sketch.from_bytes(each.latency_ms).quantile(0.5) > 0 for each in telemetry if each.processed)
     drift = [each for each in site.said if isinstance(each, DriftReport)]
     assert sum(each.count for each in drift) == 3  # what is raw is on a scale of its own
