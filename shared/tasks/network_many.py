@@ -77,6 +77,7 @@ def train_stacked(module: nn.Module, clients: Sequence[Client], *, workers: int 
 def _chunks(clients: Sequence[Client], *, width: int, budget: int) -> Iterator[list[int]]:
     """Positions of the clients that are trained together: those with about as many steps and as short a last batch."""
     most = max(1, budget // (4 * max(width, 1)))
+    most = -(-len(clients) // max(1, -(-len(clients) // most)))  # rather three chunks of four than two of five and two
     chunk: list[int] = []
     held = 0
     for at in sorted(range(len(clients)), key=lambda at: (-_steps(*clients[at]), -len(clients[at][0]), at)):

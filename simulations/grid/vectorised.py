@@ -18,12 +18,13 @@ from shared import federation as fed
 from shared.codec import pack
 from shared.errors import HinterlandError
 from shared.federation import Condition, Instruction
-from shared.task import Examples, Recipe, Trained
+from shared.task import Examples, Recipe, Trained, Weights
 from shared.task_many import TrainsMany
 from shared.tasks import adapter
 from shared.tasks.records import from_record, to_record
 from simulations.grid.clients import PARTITION, ROUND, Clients, DeviceApp, instruction, own_of
 from simulations.grid.local import SERVER, LocalGrid, speak_as
+from simulations.grid.processes import Crew
 
 FIRST_NODE = 2
 """Node id of the client at position 0."""
@@ -51,6 +52,7 @@ class VectorisedGrid(LocalGrid):
         *,
         run: int = 1,
         workers: int = 1,
+        processes: int = 0,
         together: bool = True,
         streaming: bool = False,
         progress: Callable[[int], None] = lambda clients: None,
@@ -61,6 +63,8 @@ class VectorisedGrid(LocalGrid):
             clients: who is there, and what each holds.
             run: Flower's id of the run.
             workers: threads that train chunks of clients at the same time; as many as the machine has cores.
+            processes: train in so many processes instead (`simulations.grid.processes`): faster for small models over
+                many rounds, with seconds to begin and more memory. They end with `execute`, or with `close`.
             together: `False` sends every message through the devices' app, which is what the rest is compared with.
             streaming: hand replies over while others are still trained. Memory then does not grow with the number
                 of clients under a strategy that keeps no replies, such as `RunStrategy`; some of Flower's go over
@@ -71,6 +75,7 @@ class VectorisedGrid(LocalGrid):
         super().__init__(range(FIRST_NODE, FIRST_NODE + self._count), run=run)
         self._clients = clients
         self._workers = workers
+        self._crew = Crew(clients, processes) if processes else None
         self._together = together
         self._streaming = streaming
         self._progress = progress
@@ -80,8 +85,16 @@ class VectorisedGrid(LocalGrid):
         """Run a `ServerApp` from its start to its end; return the context it leaves."""
         speak_as(self.run.run_id)
         context = Context(run_id=self.run.run_id, node_id=SERVER, node_config={}, state=RecordDict(), run_config={})
-        app(grid=self, context=context)
+        try:
+            app(grid=self, context=context)
+        finally:
+            self.close()
         return context
+
+    def close(self) -> None:
+        """End the processes, if any train; the next message begins them again."""
+        if self._crew is not None:
+            self._crew.close()
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Compute the replies, at once or as they are read."""
@@ -114,8 +127,7 @@ class VectorisedGrid(LocalGrid):
             weights = from_record(first.message.content[fed.ARRAYS], first.wanted.form)
             shares = self._clients.shares()
             if first.message.metadata.message_type == fed.TRAIN:
-                clients = [(shares[asked.position].training, _recipe(asked.wanted)) for asked in group]
-                for at, trained in family.train_many(weights, clients, workers=self._workers):
+                for at, trained in self._trained(family, weights, group):
                     self._progress(1)
                     yield _update(group[at].message, trained)
                 return
@@ -133,6 +145,14 @@ class VectorisedGrid(LocalGrid):
                     Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=asked.message
                 )
                 yield _numbered(failed)
+
+    def _trained(self, family: TrainsMany, weights: Weights, group: Sequence[_Asked]) -> Iterator[tuple[int, Trained]]:
+        if self._crew is not None:
+            asked = [(one.position, _recipe(one.wanted)) for one in group]
+            return self._crew.train(group[0].wanted.task, weights, asked)
+        shares = self._clients.shares()
+        clients = [(shares[one.position].training, _recipe(one.wanted)) for one in group]
+        return family.train_many(weights, clients, workers=self._workers)
 
     def _one(self, message: Message, position: int) -> Message:
         context = Context(

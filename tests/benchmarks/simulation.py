@@ -1,9 +1,9 @@
 """Client updates a second of a simulation: our Grid against a plain loop of torch, and against Flower's Ray engine.
 
 The same data, task, cohort and mean on all sides. Ours and Ray run one `ServerApp` with Flower's FedAvg; only who
-carries the messages differs. The loop has no messages: a module, `torch.optim.SGD` and one client after the other, with
-one thread and with all of them, of which the faster counts. The first round, in which processes start and kernels are
-chosen, is counted nowhere.
+carries the messages differs. The loop has no messages: a module, `torch.optim.SGD` and one client after the other. Of
+the loop with one thread and with all of them, and of ours with threads and with processes, the faster counts. The first
+round, in which processes start and kernels are chosen, is counted nowhere.
 
 A side that lost an update, or whose first round ends elsewhere than the others', ends the benchmark: rates of different
 computations are no comparison.
@@ -122,7 +122,13 @@ def _figures(case: Case, *, turns: int) -> Iterator[Figure]:
     loops = {threads: in_a_loop(case, rounds, threads=threads) for threads in sorted({1, CORES})}
     threads = min(loops, key=lambda tried: statistics.median(loops[tried].seconds[1:]))
     loop = f"a plain torch loop, {threads} threads"
-    sides = {"ours": on_our_grid(case, rounds), loop: loops[threads]}
+    ways = {how: on_our_grid(case, rounds, **{how: CORES}) for how in ("workers", "processes")}
+    how = min(ways, key=lambda tried: statistics.median(ways[tried].seconds[1:]))
+    memory = f"this process at most {_peak(resource.RUSAGE_SELF)} MiB"
+    if how == "processes":
+        memory += f", each of the others at most {_peak(resource.RUSAGE_CHILDREN)} MiB"
+    grid = f"vectorised Grid, {CORES} {'threads' if how == 'workers' else how}"
+    sides = {"ours": ways[how], loop: loops[threads]}
     if importlib.util.find_spec("ray") is None:
         print(f"{case.name}: Ray is not there and is left out: pip install 'ray==2.55.1'", file=sys.stderr)
     else:
@@ -137,7 +143,7 @@ def _figures(case: Case, *, turns: int) -> Iterator[Figure]:
     yield compare(
         name=f"simulation.{case.name}.arithmetic",
         ours=rates["ours"], peer=ceiling, unit="client updates/s", better="higher",
-        what_ours="vectorised Grid, all of a round",
+        what_ours=f"{grid}, all of a round",
         what_peer=f"its multiplications alone, at the rate of a 1024 x 1024 product of torch on {CORES} threads",
     )  # fmt: skip
     size = flatten(case.initial).nbytes
@@ -145,11 +151,15 @@ def _figures(case: Case, *, turns: int) -> Iterator[Figure]:
         yield compare(
             name=f"simulation.{case.name}.{'ray' if 'Ray' in side else 'loop'}",
             ours=rates["ours"], peer=rates[side], unit="client updates/s", better="higher",
-            what_ours=f"vectorised Grid, {CORES} threads, accuracy {accuracies['ours']:.4f}, {size} bytes an update, "
-            f"process at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB",
+            what_ours=f"{grid}, accuracy {accuracies['ours']:.4f}, {size} bytes an update, "
+            f"{memory}",
             what_peer=f"{side}, accuracy {accuracies[side]:.4f}, the same bytes, "
             f"weights at most {apart[side]:.1e} apart after one round",
         )  # fmt: skip
+
+
+def _peak(who: int) -> int:
+    return resource.getrusage(who).ru_maxrss >> 10
 
 
 def _ceiling(case: Case) -> float:
@@ -175,9 +185,9 @@ def _ceiling(case: Case) -> float:
     return float(2 * 1024**3 / min(seconds) / work)
 
 
-def on_our_grid(case: Case, rounds: int) -> Course:
+def on_our_grid(case: Case, rounds: int, **how: int) -> Course:
     """Flower's app over our Grid."""
-    return _with_app(case, rounds, VectorisedGrid(case.clients, workers=CORES).execute)
+    return _with_app(case, rounds, VectorisedGrid(case.clients, **how).execute)
 
 
 def on_ray(case: Case, rounds: int) -> Course:
