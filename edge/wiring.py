@@ -132,7 +132,14 @@ def build(
     reconciler = Reconciler(updates)
     reference = ReferenceWriter(host=host, store=store, emit=speaker, clock=clock, settings=settings)
     maker = PipelineMaker(
-        settings=settings, host=host, speaker=speaker, store=store, clock=clock, reference=reference, facts=facts
+        settings=settings,
+        host=host,
+        speaker=speaker,
+        store=store,
+        clock=clock,
+        random=random,
+        reference=reference,
+        facts=facts,
     )
     pipelines = [maker.make(wanted) for wanted in settings.pipelines]
     serving = make_serving(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge import settings as conf
 from edge.identity import Identity
+from edge.pipelines.sources.making import credentials_of
 from edge.serving.service import check_serving
 from edge.settings.reading import Fault
 from shared.errors import RefusedError
@@ -44,6 +46,13 @@ def _pipelines(settings: conf.Settings) -> Iterator[Fault]:
             yield Fault(f"pipelines[{index}].source.path", f"{path} is not there")
         if each.snapshot and not Path(each.snapshot).parent.is_dir():
             yield Fault(f"pipelines[{index}].snapshot", f"{Path(each.snapshot).parent} is no directory")
+        if each.motion is not None and isinstance(each.source, conf.ReplaySource):
+            yield Fault(f"pipelines[{index}].motion", "there are no pictures in a recording")
+        if isinstance(each.source, conf.RtspSource):
+            try:
+                credentials_of(each.source, os.environ)
+            except RefusedError as error:
+                yield Fault(f"pipelines[{index}].source", f"{error}. {error.hint}".rstrip(". ") + ".")
 
 
 def _serving(settings: conf.Settings) -> Iterator[Fault]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 
 from edge import settings as conf
 from edge.drift.window import DriftSettings
@@ -33,6 +34,7 @@ class PipelineMaker:
     speaker: Speaker
     store: DatasetStore
     clock: Clock
+    random: Random
     reference: ReferenceWriter
     facts: Facts
 
@@ -47,7 +49,7 @@ class PipelineMaker:
                 drift=DriftSettings(inputs=reporting.drift_inputs),
                 cores=self.settings.inference.threads,
             ),
-            source=make_source(wanted, self.clock),
+            source=make_source(wanted, self.clock, random=self.random),
             host=self.host,
             emit=self.speaker,
             clock=self.clock,

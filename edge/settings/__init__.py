@@ -21,26 +21,30 @@ from edge.settings.agent import (
     UpdateSettings,
 )
 from edge.settings.inference import InferenceSettings
-from edge.settings.pipelines import Pipeline
+from edge.settings.pipelines import Motion, Pipeline
 from edge.settings.reading import read
 from edge.settings.serving import ServingSettings
-from edge.settings.sources import ReplaySource, Source, VideoSource
+from edge.settings.sources import Camera, ReplaySource, RtspSource, Source, V4l2Source, VideoSource
 from edge.settings.training import PolicySettings, TrainingSettings
 
 __all__ = [
     "AgentSettings",
+    "Camera",
     "InferenceSettings",
     "LinkSettings",
+    "Motion",
     "Pipeline",
     "PolicySettings",
     "RelaySettings",
     "ReplaySource",
     "ReportingSettings",
+    "RtspSource",
     "ServingSettings",
     "Settings",
     "Source",
     "TrainingSettings",
     "UpdateSettings",
+    "V4l2Source",
     "VideoSource",
     "read",
 ]

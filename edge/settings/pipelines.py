@@ -4,7 +4,27 @@ from __future__ import annotations
 
 import msgspec
 
+from edge.settings.kinds import Rate, Share
 from edge.settings.sources import Source
+
+
+class Motion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frames in which nothing moves are left out, and counted as `still`."""
+
+    share: Share = 0.003
+    """Of the picture that must change for motion to begin, 0 to 1; it ends under a half of that."""
+
+    level: Rate = 12.0
+    """Steps of brightness, of 255, that are a change."""
+
+    hold_s: Rate = 2.0
+    """Seconds for which frames go on passing after the last motion."""
+
+    every_s: Rate = 10.0
+    """A frame passes at least so often, whatever it shows."""
+
+    adapt_s: Rate = 10.0
+    """Seconds in which the background takes on most of what has changed; six times as long while something moves."""
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +38,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     snapshot: str = ""
     """File to which the newest picture with its detections is written; empty for none."""
+
+    motion: Motion | None = None
+    """For frames only: infer only while something moves; None for always."""
 
     threshold: float = 0.5
     """Least score of a detection, 0 to 1."""

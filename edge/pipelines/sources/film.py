@@ -68,6 +68,16 @@ def picture(frame: Frame) -> NDArray[np.uint8]:
     return image
 
 
+def luma(frame: Frame) -> NDArray[np.uint8]:
+    """The frame's brightness [height, width]; a view, where its format keeps brightness apart."""
+    form = frame.format
+    if form.is_rgb or not form.is_planar or form.components[0].bits != 8:
+        frame = frame.reformat(format="gray8")
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height].reshape(frame.height, plane.line_size)
+    return rows[:, : frame.width]
+
+
 def _decode(path: Path) -> Iterator[tuple[float, Frame, float]]:
     """(seconds, frame, seconds to the next one) once through the file."""
     import av  # as in Scaler

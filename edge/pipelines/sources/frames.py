@@ -18,12 +18,16 @@ from numpy.typing import NDArray
 from edge.pipelines.sources.chain import Chain
 from edge.pipelines.sources.film import Frame, Scaler, picture
 from edge.pipelines.sources.port import Drop, Sample
+from edge.pipelines.sources.watch import Watch
 from shared.bundle import Schema
 from shared.clock import Clock
 from shared.errors import FaultError
 from shared.messages import Stall
 
 log = logging.getLogger(__name__)
+
+MAX_STALLS = 64
+"""Kept until they are told; a camera that comes and goes faster loses the oldest."""
 
 
 class Intake(Protocol):
@@ -47,8 +51,8 @@ class Intake(Protocol):
         """Sleep; False, and at once, when the source has ended."""
         ...
 
-    def tell(self, stall: Stall) -> None:
-        """Report that nothing of use comes, or comes again."""
+    def tell(self, stall: Stall | None) -> None:
+        """Report that nothing of use comes, or comes again; nothing for None."""
         ...
 
     @property
@@ -82,6 +86,7 @@ class FrameSource:
         queue: int = 4,
         waits: bool = False,
         patience_s: float | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """Make one.
 
@@ -93,6 +98,7 @@ class FrameSource:
             queue: frames that may wait for the pipeline.
             waits: whether the player waits when the queue is full; a camera does not, and the oldest frame goes.
             patience_s: most seconds that closing waits for the thread, which may sit in a read; None for no limit.
+            watch: notices silence, also while the thread sits in a read.
         """
         self._player = player
         self._stream = stream
@@ -101,6 +107,8 @@ class FrameSource:
         self._most = queue
         self._waits = waits
         self._patience_s = patience_s
+        self._watch = watch
+        self._timer: asyncio.Task[None] | None = None
         self._shape: tuple[int, ...] = ()
         self._scaler: Scaler | None = None
         self._thread: threading.Thread | None = None
@@ -108,7 +116,7 @@ class FrameSource:
         self._room = threading.Condition()  # guards the queue and the fields below
         self._received = 0
         self._dropped: Counter[str] = Counter()
-        self._stalls: list[Stall] = []
+        self._stalls: deque[Stall] = deque(maxlen=MAX_STALLS)
         self._ended = False
         self._fault: FaultError | None = None
         self._news = asyncio.Event()
@@ -125,7 +133,8 @@ class FrameSource:
 
     def stalls(self) -> Sequence[Stall]:
         with self._room:
-            told, self._stalls = self._stalls, []
+            told = list(self._stalls)
+            self._stalls.clear()
         return told
 
     def fit(self, schema: Schema) -> None:
@@ -158,6 +167,9 @@ class FrameSource:
             self._queue.clear()
             self._room.notify_all()
         self._news.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            await asyncio.wait([self._timer])
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, self._patience_s)
 
@@ -194,15 +206,24 @@ class FrameSource:
         with self._room:
             return not self._room.wait_for(lambda: self._ended, timeout=max(0.0, seconds))
 
-    def tell(self, stall: Stall) -> None:
-        with self._room:
-            self._stalls.append(stall)
+    def tell(self, stall: Stall | None) -> None:
+        if stall is not None:
+            with self._room:
+                self._stalls.append(stall)
 
     def _start(self) -> None:
         self._scaler = Scaler()
         self._wake = partial(_wake, asyncio.get_running_loop(), self._news)
         self._thread = threading.Thread(target=self._run, name=f"decode-{self._stream}", daemon=True)
+        if self._watch is not None:
+            self._watch.began()
+            self._timer = asyncio.create_task(self._check_forever(self._watch), name=f"watch-{self._stream}")
         self._thread.start()
+
+    async def _check_forever(self, watch: Watch) -> None:
+        while not self._ended:
+            self.tell(watch.check())
+            await asyncio.sleep(max(0.01, watch.due - self._clock.monotonic()))
 
     def _run(self) -> None:
         """The thread: until the player has no more, or the source ends."""

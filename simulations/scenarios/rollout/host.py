@@ -65,6 +65,8 @@ def _identity(settings: conf.Settings) -> Identity:
 async def _label_forever(agent: Agent, settings: conf.Settings) -> None:
     (pipeline,) = agent.pipelines
     (wanted,) = settings.pipelines
+    if not isinstance(wanted.source, conf.ReplaySource):
+        raise TypeError(f"labels are known for recordings only, not for {wanted.source}")
     labeller = Labeller(
         stream=await asyncio.to_thread(_stream, Path(wanted.source.path)),
         pipeline=wanted.name,

@@ -68,3 +68,46 @@ def test_nothing_is_written(config, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     checked(config)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def camera(config, **more):
+    source = ", ".join(f'{name} = "{value}"' for name, value in more.items())
+    add(config, f'\n[[pipelines]]\nname = "gate"\nmodel = "detector"\nsource = {{ kind = "rtsp", {source} }}\n')
+
+
+def test_a_camera_s_credentials_are_looked_at_and_not_said(config, tmp_path, monkeypatch):
+    secret = tmp_path / "cam"
+    secret.write_text("owner:s3cret")
+    secret.chmod(0o644)
+    camera(config, url="rtsp://10.0.0.9/stream", credentials_file=secret)
+    answer = checked(config)
+    assert answer.exit_code == 1
+    assert f"pipelines[1].source: others may read {secret}. chmod 600 {secret}." in answer.output
+    secret.chmod(0o600)
+    assert checked(config).exit_code == 0
+
+
+def test_credentials_from_the_environment(config, monkeypatch):
+    camera(config, url="rtsp://10.0.0.9/stream", credentials_env="GATE")
+    assert "the environment has no GATE" in checked(config).output
+    monkeypatch.setenv("GATE", "owner:s3cret")
+    assert checked(config).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["rtsp://owner:s3cret@10.0.0.9/x", "http://10.0.0.9/s3cret", "rtsp:///s3cret", "s3cret"]
+)
+def test_an_address_that_is_none_is_refused_and_not_said(config, url):
+    camera(config, url=url)
+    answer = checked(config)
+    assert answer.exit_code == 1
+    assert "pipelines[1].source.url" in answer.output
+    assert "s3cret" not in answer.output
+
+
+def test_motion_needs_pictures(config, tmp_path):
+    add(
+        config,
+        f'[[pipelines]]\nname = "w"\nmodel = "m"\nsource = {{ kind = "replay", path = "{config}" }}\nmotion = {{}}\n',
+    )
+    assert "pipelines[1].motion: there are no pictures in a recording" in checked(config).output
