@@ -230,6 +230,7 @@ def _load(settings: conf.InferenceSettings, runtime: Runtime, clock: Clock, rand
         load_s=settings.load_s,
         answer_s=settings.answer_s,
         nice=nice,
+        cpus=tuple(settings.cpus),
         user=settings.user,
         runtime=runtime,
     )

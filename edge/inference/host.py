@@ -11,6 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from edge.inference.challenger import Challenger
 from edge.inference.health import failing
 from edge.inference.runtime import Loads, Session, way
 from edge.inference.served import Served
+from edge.inference.sharing import BATCH, SharedSession
+from edge.inference.turns import Caller
 from edge.inference.warmup import warm_up
 from shared.bundle import Challenge, Release, Variant
 from shared.trust import read_proven
@@ -28,10 +31,13 @@ __all__ = ["ModelHost", "Served", "load_proven"]
 class _Place:
     """A served release and how many inputs are in work on it."""
 
-    __slots__ = ("retired", "served", "users")
+    __slots__ = ("_seen", "_shared", "retired", "served", "users")
 
     def __init__(self, served: Served) -> None:
         self.served = served
+        # a detector's run costs as much more as it has more images, so that together all would only wait
+        self._shared = SharedSession(served.session, most=BATCH if served.schema.kind == "classification" else 1)
+        self._seen: dict[Caller, Served] = {}
         self.users = 0
         self.retired = False
 
@@ -43,6 +49,12 @@ class _Place:
         finally:
             self.users -= 1
             self.close_if_done()
+
+    def seen_by(self, caller: Caller) -> Served:
+        """What is served, its session in turns with all others who see it so."""
+        if caller not in self._seen:
+            self._seen[caller] = replace(self.served, session=self._shared.seen_by(caller))
+        return self._seen[caller]
 
     def close_if_done(self) -> None:
         if self.retired and self.users == 0:
@@ -79,14 +91,17 @@ class ModelHost:
         return sorted(self._places)
 
     @contextmanager
-    def lease(self, model: str) -> Iterator[Served | None]:
-        """Hold what serves `model` now: its session stays open until the lease ends."""
+    def lease(self, model: str, *, by: Caller | None = None) -> Iterator[Served | None]:
+        """Hold what serves `model` now: its session stays open until the lease ends.
+
+        Callers that say who they are take fair turns, and share runs of the model where that is faster.
+        """
         place = self._places.get(model)
         if place is None:
             yield None
             return
         with place.held():
-            yield place.served
+            yield place.seen_by(by) if by else place.served
 
     async def arrival(self, model: str) -> None:
         """Return once something serves `model`."""

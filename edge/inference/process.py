@@ -54,6 +54,9 @@ class Isolation:
     nice: int = 0
     """Priority of the process, as nice(1) has it: a challenger must not take the processor from what serves."""
 
+    cpus: Sequence[int] = ()
+    """Processors it may use, by the kernel's numbers; empty for all that the agent may."""
+
     user: int = 65534
     """Uid and gid of the process when the agent is root; `nobody` by default."""
 
@@ -217,10 +220,27 @@ def _spawn(isolation: Isolation, end: int, model: int, arena: int) -> subprocess
         pass_fds=(end, model, arena),
         start_new_session=True,  # Ctrl-C is for the agent, which still answers what it has
     )
-    if isolation.nice:
-        with suppress(OSError):  # it is gone already, which the first answer will say
+    with suppress(ProcessLookupError):  # it is gone already, which the first answer will say
+        if isolation.nice:
             os.setpriority(os.PRIO_PROCESS, child.pid, isolation.nice)
+        if isolation.cpus:
+            _pin(child, isolation.cpus)
     return child
+
+
+def _pin(child: subprocess.Popen[bytes], cpus: Sequence[int]) -> None:
+    """Keep a process, which has no other threads yet, on some processors."""
+    try:
+        os.sched_setaffinity(child.pid, cpus)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        child.kill()
+        child.wait()
+        raise FaultError(
+            f"no process can run on processors {list(cpus)}: {error}",
+            hint=f"inference.cpus may name {sorted(os.sched_getaffinity(0))} here.",
+        ) from error
 
 
 def _arguments(entry: Sequence[str]) -> list[str]:

@@ -17,7 +17,13 @@ from shared.errors import RefusedError
 
 def find_faults(settings: conf.Settings) -> list[Fault]:
     """Look at the disk, write nothing."""
-    return [*_twice(settings), *_enrolment(settings), *_pipelines(settings), *_serving(settings)]
+    return [
+        *_twice(settings),
+        *_enrolment(settings),
+        *_pipelines(settings),
+        *_processors(settings),
+        *_serving(settings),
+    ]
 
 
 def _twice(settings: conf.Settings) -> Iterator[Fault]:
@@ -53,6 +59,14 @@ def _pipelines(settings: conf.Settings) -> Iterator[Fault]:
                 credentials_of(each.source, os.environ)
             except RefusedError as error:
                 yield Fault(f"pipelines[{index}].source", f"{error}. {error.hint}".rstrip(". ") + ".")
+
+
+def _processors(settings: conf.Settings) -> Iterator[Fault]:
+    may = os.sched_getaffinity(0)
+    if missing := sorted(set(settings.inference.cpus) - may):
+        yield Fault("inference.cpus", f"{missing} are not there; an agent started as this one may use {sorted(may)}")
+    elif settings.inference.cpus and settings.inference.isolation == "none":
+        yield Fault("inference.cpus", 'binds models\' own processes, which `isolation = "none"` does without')
 
 
 def _serving(settings: conf.Settings) -> Iterator[Fault]:

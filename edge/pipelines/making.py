@@ -45,6 +45,7 @@ class PipelineMaker:
             PipelineSettings(
                 name=wanted.name,
                 model=wanted.model,
+                priority=wanted.priority,
                 telemetry_s=reporting.telemetry_s,
                 drift=DriftSettings(inputs=reporting.drift_inputs),
                 cores=self.settings.inference.threads,

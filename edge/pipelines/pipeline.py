@@ -14,6 +14,7 @@ from itertools import chain
 from edge.drift.window import DriftSettings, DriftWindow, Observation
 from edge.inference.challenger import Challenger
 from edge.inference.host import ModelHost, Served
+from edge.inference.turns import Caller
 from edge.inference.work import to_its_end
 from edge.pipelines.accuracy import Bucket, LiveAccuracy
 from edge.pipelines.answer import Answer, Result
@@ -45,6 +46,9 @@ class PipelineSettings:
     """Seconds a telemetry window lasts."""
 
     drift: DriftSettings = field(default_factory=DriftSettings)
+    priority: int = 1
+    """Turns with the model for each turn of another pipeline that has 1, while both wait."""
+
     cores: int = 1
     """Threads that a batch keeps busy; a challenger's budget is counted in them."""
 
@@ -73,6 +77,7 @@ class Pipeline:
         self.busy_since: float | None = None
         """Monotonic seconds since when inputs are with a model; None while it waits for inputs, or for a model."""
 
+        self._caller = Caller(name=settings.name, priority=settings.priority)
         self._source = source
         self._host = host
         self._emit = emit
@@ -181,7 +186,7 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         while True:
             model = self.settings.model
-            with self._host.lease(model) as served, self._host.shadow(model) as challenger:
+            with self._host.lease(model, by=self._caller) as served, self._host.shadow(model) as challenger:
                 if served is not None:
                     self.busy_since = self._clock.monotonic()
                     work = loop.run_in_executor(self._thread, self._work, served, challenger, samples)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edge.drift.features import features_for
 from edge.drift.window import DriftSettings, Observation
 from edge.inference.host import ModelHost, Served
+from edge.inference.turns import Caller
 from edge.inference.warmup import check_shapes
 from edge.inference.work import to_its_end
 from edge.pipelines.answer import Answer, Interpret
@@ -41,6 +42,8 @@ PAUSE_S = 0.005
 
 BATCH = 16
 """Inputs of a classifier in one run: a pipeline's own batch, so that it waits for a caller as long as for itself."""
+
+_CALLER = Caller(name="")  # pipelines have names
 
 
 class UnknownModelError(Exception):
@@ -148,7 +151,7 @@ class Desk:
         batch = self._batch(asked, served)
         try:
             async with asyncio.timeout(self._terms.answer_s), self._turn:
-                with self._host.lease(model) as leased:
+                with self._host.lease(model, by=_CALLER) as leased:
                     if leased is None:
                         raise UnknownModelError(f"{model} serves no longer")
                     batch = self._batch(asked, leased)  # another release may take other inputs

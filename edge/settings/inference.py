@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from edge.settings.kinds import Positive, Rate
+from edge.settings.kinds import Cpu, Positive, Rate
 from shared.bundle import Runtime
 
 
@@ -19,6 +19,9 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     threads: Positive = 1
     """Threads within one operator. Small models lose by more, and an agent has neighbours."""
+
+    cpus: list[Cpu] = []
+    """Processors on which models run, by the kernel's numbers; empty for all that the agent may use."""
 
     memory_mib: Positive = 512
     """Most address space for a model, beyond what Python and the runtime take; over it the model is killed."""

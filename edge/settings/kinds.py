@@ -11,6 +11,8 @@ from edge.relay.address import PATTERN
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Priority = Annotated[int, msgspec.Meta(ge=1, le=100)]
+Cpu = Annotated[int, msgspec.Meta(ge=0, le=4095)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Relay = Annotated[str, msgspec.Meta(pattern=PATTERN)]
 Listen = Annotated[str, msgspec.Meta(pattern=rf"^$|{PATTERN}")]

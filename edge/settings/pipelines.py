@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edge.settings.kinds import Rate, Share
+from edge.settings.kinds import Priority, Rate, Share
 from edge.settings.sources import Source
 
 
@@ -41,6 +41,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     motion: Motion | None = None
     """For frames only: infer only while something moves; None for always."""
+
+    priority: Priority = 1
+    """Turns with the model for each turn of another pipeline that has 1, while both wait for the same model."""
 
     threshold: float = 0.5
     """Least score of a detection, 0 to 1."""

@@ -5,6 +5,7 @@ import pytest
 
 from edge.inference.host import ModelHost
 from edge.inference.memory_runtime import MemorySession
+from edge.inference.turns import Caller
 from edge.update.serving import Serving
 from shared.errors import FaultError, TrustError
 from tests.models import SHAPE, place
@@ -65,6 +66,23 @@ async def test_a_lease_keeps_the_old_session_open_until_its_end(
             assert new.release.id == "toy-2"
     assert runtime.made[0].closed
     assert not runtime.made[1].closed
+
+
+async def test_callers_that_say_who_they_are_see_one_session_in_turns(
+    host: ModelHost, runtime: Runtime, tmp_path: Path
+) -> None:
+    await host.activate("toy", *place(tmp_path, b"one", counter=1))
+    runs = runtime.made[0].runs
+    with host.lease("toy", by=Caller(name="a")) as mine, host.lease("toy", by=Caller(name="b")) as its:
+        assert mine is not None
+        assert its is not None
+        assert mine.session is not its.session
+        assert mine.release is its.release
+        for each in (mine, its):
+            each.session.run(np.zeros((1, *SHAPE), np.float32))
+        mine.session.close()  # which is not its to do
+    assert runtime.made[0].runs == runs + 2
+    assert not runtime.made[0].closed
 
 
 @pytest.mark.parametrize(("data", "error"), [(b"nan", FaultError), (b"x", FaultError)])

@@ -174,6 +174,21 @@ async def test_a_closed_host_has_ended_its_processes(tmp_path: Path) -> None:
     assert not children() - others
 
 
+def test_a_model_runs_on_the_processors_that_its_owner_names() -> None:
+    cpu = max(os.sched_getaffinity(0))
+    session = _isolated(classifier(), Isolation(cpus=[cpu]))
+    assert os.sched_getaffinity(session.pid) == {cpu}
+    session.close()
+
+
+def test_processors_that_are_not_there_are_refused_and_leave_no_process() -> None:
+    others = children()
+    with pytest.raises(FaultError, match="4095") as refused:
+        _isolated(classifier(), Isolation(cpus=[4095]))
+    assert "inference.cpus" in refused.value.hint
+    assert not children() - others
+
+
 def _raises(session: IsolatedSession, reason: str) -> bool:
     try:
         session.run(X)

@@ -1,5 +1,7 @@
 """Settings that are well formed and still wrong."""
 
+import os
+
 import pytest
 from typer.testing import CliRunner
 
@@ -111,3 +113,13 @@ def test_motion_needs_pictures(config, tmp_path):
         f'[[pipelines]]\nname = "w"\nmodel = "m"\nsource = {{ kind = "replay", path = "{config}" }}\nmotion = {{}}\n',
     )
     assert "pipelines[1].motion: there are no pictures in a recording" in checked(config).output
+
+
+def test_processors_that_are_not_there_or_have_no_process_to_bind(config):
+    add(config, "[inference]\ncpus = [0, 4095]\n")
+    answer = checked(config)
+    assert answer.exit_code == 1
+    assert "inference.cpus: [4095] are not there" in answer.output
+    add(config, 'isolation = "none"\n')
+    config.write_text(config.read_text().replace("0, 4095", str(min(os.sched_getaffinity(0)))))
+    assert "binds models' own processes" in checked(config).output
