@@ -17,6 +17,7 @@ class Layout:
     db.sqlite          state                     tls/      certificates of our own servers and clients
     blobs/             bytes of the releases     broker/   what mosquitto reads
     runs/              one directory a run       superlink/  Flower's database, control token
+    jobs/              one directory a central job   data/   data sets of the company's own
     tuf/               signed metadata            admission.toml  what a release must have
     """
 
@@ -70,6 +71,16 @@ class Layout:
     def runs(self) -> Path:
         """A directory for each federated run."""
         return self.directory / "runs"
+
+    @property
+    def jobs(self) -> Path:
+        """A directory for each central job."""
+        return self.directory / "jobs"
+
+    @property
+    def data(self) -> Path:
+        """Data sets of the company's own, unless the settings name another directory."""
+        return self.directory / "data"
 
     @property
     def tuf(self) -> Path:

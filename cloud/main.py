@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shared.errors import HinterlandError
+from shared.errors import HinterlandError, RefusedError
 
 EPILOG = """
 Examples:
@@ -149,20 +149,45 @@ def broker_reload(
 
 @app.command()
 def job(
-    run: Annotated[Path, typer.Argument(help="Directory of the run, with its spec.json.")], directory: Directory = None
+    place: Annotated[Path, typer.Argument(help="Directory of the job, with its spec.json or order.json.")],
+    kind: Annotated[str, typer.Option(help="run, warm-start or evaluation.")] = "run",
+    directory: Directory = None,
 ) -> None:
-    """Carry out one federated run; the coordinator starts this, and again after a crash."""
+    """Carry out one job: a federated run, first weights, an evaluation.
+
+    The coordinator starts this, and again after a crash.
+    """
     with _one_line():
         _log()
-        from cloud.jobs import hold
-        from cloud.settings import read_settings
-        from cloud.training.job import run_job
-        from cloud.wiring import superlink_address
+        from cloud.jobs.hold import hold
 
-        settings = read_settings(_place(directory), os.environ)
-        with hold(run):
-            result = run_job(run, superlink_address(settings))
-        typer.echo(result.summary)
+        with hold(place):
+            said = _work(kind, place, directory)
+        typer.echo(said)
+
+
+def _work(kind: str, place: Path, directory: Path | None) -> str:
+    """Do it, and say what came of it in one line."""
+    from shared.clock import SystemClock
+
+    match kind:
+        case "run":
+            from cloud.settings import read_settings
+            from cloud.training.job import run_job
+            from cloud.wiring import superlink_address
+
+            return run_job(place, superlink_address(read_settings(_place(directory), os.environ))).summary
+        case "warm-start":
+            from cloud.central.warm import make_first_weights
+
+            made = make_first_weights(place, clock=SystemClock())
+            return f"first weights {made.digest} from {made.examples} examples, accuracy {made.accuracy:.3f}"
+        case "evaluation":
+            from cloud.central.evaluate import evaluate
+
+            return evaluate(place, clock=SystemClock()).summary
+        case _:
+            raise RefusedError(f"there is no job of kind {kind[:20]!r}", hint="Say run, warm-start or evaluation.")
 
 
 @app.command()

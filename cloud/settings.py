@@ -20,6 +20,7 @@ from cloud.devices.broker import coordinators
 from cloud.layout import Layout
 from shared.errors import RefusedError
 from shared.ids import fleet_id, tenant_id
+from shared.task_compute import Compute, Precision, check_compute
 
 PREFIX = "HINTERLAND_"
 DEFAULT_DIRECTORY = "/var/lib/hinterland-coordinator"
@@ -118,6 +119,20 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Time between two looks at what must be signed again before it expires."""
 
 
+class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Work on data of the company's own, in processes beside the coordinator."""
+
+    data: str = ""
+    """Directory with the data sets, one `NAME.npz` each; `data` in the coordinator's when empty."""
+
+    device: str = "auto"
+    """Where first weights are trained and trained weights judged: `auto` (a GPU where there is one), `cpu`, `cuda`,
+    `cuda:1`."""
+
+    precision: Precision = Precision.AUTO
+    """Numbers in which training multiplies."""
+
+
 class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How keys on disk are opened."""
 
@@ -214,6 +229,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: DeviceSettings = DeviceSettings()
     access: AccessSettings = AccessSettings()
     loop: LoopSettings = LoopSettings()
+    jobs: JobSettings = JobSettings()
     cluster: ClusterSettings = ClusterSettings()
     secrets: SecretSettings = SecretSettings()
     keys: KeySettings = KeySettings()
@@ -279,6 +295,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Path(self.audit.anchor_file) if self.audit.anchor_file else self.layout.anchors
 
     @property
+    def data_directory(self) -> Path:
+        """Where data sets of the company's own are."""
+        return Path(self.jobs.data).absolute() if self.jobs.data else self.layout.data
+
+    @property
     def passphrase_file(self) -> Path:
         """Where the passphrase is."""
         return Path(self.secrets.passphrase_file) if self.secrets.passphrase_file else self.layout.passphrase
@@ -330,6 +351,7 @@ def make_settings(document: Mapping[str, Any], environ: Mapping[str, str], *, di
     for fleet in settings.identity.fleets:
         fleet_id(fleet)
     check_cluster(settings.cluster)
+    check_compute(Compute(device=settings.jobs.device, precision=settings.jobs.precision))
     return settings
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from cloud.api.app import create_app
 from cloud.api.services import Services
 from cloud.audit.anchors import AnchorFile, Anchoring
 from cloud.audit.outside import TrustKeeper, note_settings
+from cloud.central.orders import Where
 from cloud.cluster.joining import join, share_group
 from cloud.cluster.leadership import Leadership
 from cloud.devices.alarm import OnClone
@@ -31,9 +31,11 @@ from cloud.devices.watch import CloneWatch
 from cloud.distribution.chunks import ChunkServer
 from cloud.distribution.metadata import MetadataPublisher
 from cloud.ingest.ingest import Ingest
-from cloud.jobs import Jobs, LocalJobs, job_argv
+from cloud.jobs.local import coordinator_jobs
+from cloud.jobs.port import Jobs, read_log
 from cloud.keys import control_token, open_authority, open_keys, open_vault, uses_vault
 from cloud.loop.attesting import Admission
+from cloud.loop.central import CentralKeeper
 from cloud.loop.drift import DriftKeeper
 from cloud.loop.expiry import ExpiryWatch
 from cloud.loop.keys import LOOK_S, KeyWatch
@@ -138,7 +140,7 @@ def build(
     signing = repository if leadership is None else repository.checked(leadership.check)
     blobs = FileBlobs(layout.blobs)
     bus = bus or _mqtt(settings)
-    jobs = jobs or LocalJobs(job_argv(), env={**os.environ, "HINTERLAND_DIR": str(layout.directory)})
+    jobs = jobs or coordinator_jobs(layout.directory)
     nodes = nodes or (SuperlinkNodes(settings) if settings.superlink.enabled else None)
     doors = Doors(database=database, broker=open_door(settings, authority), nodes=nodes, clock=clock)
     rollouts = RolloutKeeper(database=led, repository=signing, clock=clock, approved=approved)
@@ -149,6 +151,18 @@ def build(
         jobs=jobs,
         clock=clock,
         directory=layout.runs,
+        central=layout.jobs,
+        attempts=settings.loop.attempts,
+    )
+    central = CentralKeeper(
+        database=led,
+        blobs=blobs,
+        jobs=jobs,
+        clock=clock,
+        directory=layout.jobs,
+        runs=layout.runs,
+        data=settings.data_directory,
+        where=Where(device=settings.jobs.device, precision=settings.jobs.precision),
         attempts=settings.loop.attempts,
     )
     approvers = Approvers(database=database, clock=clock, needed=settings.access.approvals)
@@ -173,6 +187,7 @@ def build(
         ("certificates", in_thread(Seldom(keeper, clock, settings.loop.renew_s))),
         ("drift", in_thread(DriftKeeper(database=led, clock=clock, fleet=settings.fleet).turn)),
         ("runs", in_thread(runs.turn)),
+        ("jobs", in_thread(central.turn)),
         ("rollouts", in_thread(rollouts.turn)),
         ("releases", in_thread(publication.turn)),
         ("retention", in_thread(Seldom(retention.forget, clock, RETENTION_S))),
@@ -210,6 +225,7 @@ def build(
         certificates=lambda: days_left(layout, at=clock.now()),
         tenant=settings.identity.tenant,
         fleet=settings.fleet,
+        job_log=lambda row, since: read_log(jobs, central.job(row.id, row.kind), since=since),
         wake=loop.wake,
         witness=lambda: anchoring.witness(repository.signed),
         health=lambda: {

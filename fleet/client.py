@@ -19,6 +19,7 @@ from shared.bundle import Schema
 from shared.distribution import Distribution, Fleet
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
+from shared.jobs import Cancellation, CentralJob, EvaluationRequest, Said
 from shared.privacy import Budget, Population
 from shared.quarantine import Released, Suspect
 
@@ -174,6 +175,26 @@ class Client:
     def progress(self, run: str, *, since: int = 0) -> list[api.RoundProgress]:
         """How far each client of each round is, from round `since` on."""
         return self._get(f"/runs/{run}/progress", list[api.RoundProgress], params={"since": str(since)})
+
+    def jobs(self, *, subject: str | None = None) -> list[CentralJob]:
+        """Every central job, oldest first, or those about one run or release."""
+        return self._get("/jobs", list[CentralJob], params={"subject": subject} if subject else {})
+
+    def job(self, job: str) -> CentralJob:
+        """One central job."""
+        return self._get(f"/jobs/{job}", CentralJob)
+
+    def job_log(self, job: str, *, since: int = 0) -> Said:
+        """What a central job said, from a byte on."""
+        return self._get(f"/jobs/{job}/log", Said, params={"since": since})
+
+    def cancel_job(self, job: str, *, reason: str = "") -> CentralJob:
+        """Want no more of a central job."""
+        return self._send("POST", f"/jobs/{job}/cancel", Cancellation(reason=reason), CentralJob)
+
+    def evaluate(self, request: EvaluationRequest) -> CentralJob:
+        """Have files held against a data set of the company's own."""
+        return self._send("POST", "/evaluations", request, CentralJob)
 
     def put_blob(self, data: bytes) -> Digest:
         """Send the bytes of a file; return their name."""

@@ -14,6 +14,7 @@ from fleet.commands.audit import audit_app
 from fleet.commands.devices import device_app, devices, token_app
 from fleet.commands.fleets import fleets_app
 from fleet.commands.insight import drift, events, status, telemetry
+from fleet.commands.jobs import evaluate_release, evaluate_run, jobs_app
 from fleet.commands.keys import keys_app, whoami
 from fleet.commands.models import models_app, releases_app
 from fleet.commands.privacy import privacy_app
@@ -66,12 +67,17 @@ for decision in (approve, reject):
     releases_app.command(epilog=f"Example: hinterland releases {decision.__name__} activity-2 --reason 'looked at it'")(
         decision
     )
+releases_app.command("evaluate", epilog="Example: hinterland releases evaluate activity-1 --data clinic")(
+    evaluate_release
+)
+runs_app.command("evaluate", epilog="Example: hinterland runs evaluate activity-run-1 --data clinic")(evaluate_run)
 app.add_typer(keys_app, name="keys")
 app.add_typer(device_app, name="device")
 app.add_typer(token_app, name="token")
 app.add_typer(fleets_app, name="fleets")
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(privacy_app, name="privacy")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(releases_app, name="releases")

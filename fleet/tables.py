@@ -238,6 +238,7 @@ def _lineage(device: str, found: api.ModelLineage) -> Table:
             ("signed by", ", ".join(key[:12] for key in release.signers)),
             ("trained by", f"{run.id}: {run.cause}, {run.reason or 'no reason given'}" if run else "imported"),
             ("rounds", str(len(run.rounds)) if run else "–"),
+            ("on data held centrally", ", ".join(map(_central, found.jobs)) or "–"),
             ("on data of", ", ".join(found.cohort) or "–"),
             ("attested", ", ".join(release.attestations) or "nothing"),
             ("evaluation", ", ".join(f"{name} {value:.3f}" for name, value in sorted(release.evaluation.items()))),
@@ -284,3 +285,9 @@ def _accuracy(run: api.Run) -> str:
 
 def _local(at: float) -> datetime:
     return utc(at).astimezone()
+
+
+def _central(job: api.CentralJob) -> str:
+    """What was done for a model with data of the company's own."""
+    what = "first weights from" if job.kind == "warm-start" else "judged on"
+    return f"{what} {job.order.get('data', '')} ({job.id}, {job.state})"

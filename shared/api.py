@@ -34,6 +34,9 @@ from shared.insight import (
 from shared.insight import (
     TelemetrySummary as TelemetrySummary,
 )
+from shared.jobs import (
+    CentralJob as CentralJob,
+)
 from shared.rollouts import (
     Applied as Applied,
 )
@@ -239,7 +242,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     number: int
     state: str
-    """`queued`, `running`, `judged`, `released`, `rejected` or `failed`."""
+    """`queued`, `warming`, `running`, `judged`, `released`, `rejected` or `failed`."""
 
     cause: str
     reason: str
@@ -344,6 +347,9 @@ class ModelLineage(msgspec.Struct, frozen=True, kw_only=True):
     release: Release | None = None
     variant: Variant | None = None
     run: Run | None = None
+    jobs: list[CentralJob] = []
+    """On data of the company's own: what made the run's first weights, and who judged its candidate or the release."""
+
     cohort: list[str] = []
     """Devices whose data formed the model, over all rounds."""
 

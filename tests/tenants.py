@@ -17,6 +17,7 @@ from cloud.api.services import Services
 from cloud.devices.authority import Authority
 from cloud.devices.desk import EnrolmentDesk, Welcome
 from cloud.devices.doors import BrokerDoor, Doors
+from cloud.loop.central_orders import order_evaluation
 from cloud.loop.orders import apply_line, order_rollout
 from cloud.loop.run_orders import order_run
 from cloud.release.sealed import Sealer
@@ -31,6 +32,7 @@ from shared.api import RolloutRequest, RunRequest
 from shared.bundle import Release, Runtime, Schema, Variant, split
 from shared.clock import VirtualClock
 from shared.ids import sha256
+from shared.jobs import EvaluationRequest
 from tests.models import LABELS, SHAPE, classifier
 
 DATA = classifier()
@@ -185,4 +187,6 @@ def fill(database, blobs, clock):
         Quarantine(connection).strike(strike)
         order_run(connection, RunRequest(model="street"), fleet="lab", at=clock.now(), by="operator:boss")
         Releases(connection).add(release)
+        asked = EvaluationRequest(release="street-1", data="clinic")
+        order_evaluation(connection, asked, at=clock.now(), by="operator:boss")
         order_rollout(connection, RolloutRequest(release="street-1"), fleet="lab", at=clock.now(), by="operator:boss")

@@ -16,6 +16,7 @@ from cloud.api.routes import (
     enrolment,
     fleets,
     insight,
+    jobs,
     keys,
     models,
     privacy,
@@ -27,7 +28,21 @@ from cloud.api.routes import (
 from cloud.api.services import Services, action_of, is_open
 from shared.api import PREFIX
 
-ROUTES = (enrolment, keys, devices, fleets, models, runs, privacy, quarantine, releases, approvals, rollouts, insight)
+ROUTES = (
+    enrolment,
+    keys,
+    devices,
+    fleets,
+    models,
+    runs,
+    jobs,
+    privacy,
+    quarantine,
+    releases,
+    approvals,
+    rollouts,
+    insight,
+)
 
 
 def create_app(services: Services) -> FastAPI:

@@ -16,8 +16,10 @@ from cloud.access.approvers import Approvers
 from cloud.access.gate import Gate
 from cloud.access.principal import Action, Principal
 from cloud.devices.desk import EnrolmentDesk
+from cloud.jobs.port import Piece
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
+from cloud.store.jobs import JobRow
 from shared.audit import Witness
 from shared.clock import Clock
 
@@ -38,6 +40,9 @@ class Services:
 
     wake: Callable[[], None]
     """Tells the reconcile loop that there is something to do; safe from any thread."""
+
+    job_log: Callable[[JobRow, int], Piece] = lambda _row, since: Piece(b"", since, over=True)
+    """What a central job said from a byte on."""
 
     health: Callable[[], Mapping[str, str]]
     """Part → `ok` or what is wrong."""

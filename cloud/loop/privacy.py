@@ -44,7 +44,7 @@ def take_spending(connection: Connection, run: Run, event: PrivacySpent) -> None
 
 def settle_spending(connection: Connection, run: Run, ledger: RunLedger, *, at: float) -> None:
     """Count what a run that is given up has disclosed: as its ledger says, and in full where it cannot be read."""
-    if run.state is RunState.QUEUED:  # no job was ever started for it
+    if run.state in (RunState.QUEUED, RunState.WARMING):  # no job was ever started for it
         return
     try:
         events, end = ledger.read_since(0)

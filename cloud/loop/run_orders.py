@@ -168,7 +168,11 @@ def _spec(line: ModelLine, request: RunRequest, *, run: str, members: list[Membe
     if fixed or unknown:
         raise ContractError(f"an order cannot set {(fixed or unknown)[0][:80]!r}")
     base = _as_the_line_says(line, run=run, members=members)
+    if request.start and request.overrides.get("warm_start"):
+        raise RefusedError("a run goes on from another or warms up, not both", hint="Leave one of them out.")
     asked = {"seed": line.seed + number - 1, "start": request.start} | request.overrides
+    if request.start:
+        asked["warm_start"] = None  # the run that it goes on from had its own beginning
     try:
         return _check(msgspec.convert(msgspec.to_builtins(base) | asked, RunSpec))
     except (msgspec.ValidationError, RecursionError) as error:

@@ -8,16 +8,21 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
-from cloud.jobs import Jobs
+from cloud.jobs.port import Job, Jobs, Kind, Phase
+from cloud.loop.central import weights_of
+from cloud.loop.central_orders import central_job, order_judgement, order_warm_start, warm_job
+from cloud.loop.central_verdict import check_weights, with_central
 from cloud.loop.follow import failed, note, take_events
 from cloud.loop.orders import order_release
 from cloud.loop.privacy import settle_spending
 from cloud.loop.run_orders import spec_of
-from cloud.models.line import line_from
+from cloud.models.line import ModelLine, line_from
 from cloud.models.variants import FLOAT, cpu_variant
 from cloud.store.blobs import FileBlobs
 from cloud.store.database import Database
 from cloud.store.events import Events
+from cloud.store.jobs import OPEN as OPEN_JOBS
+from cloud.store.jobs import CentralJobs, JobRow, JobState
 from cloud.store.lines import Lines
 from cloud.store.releases import Releases
 from cloud.store.reports import statuses
@@ -45,6 +50,9 @@ class RunKeeper:
     directory: Path
     """Holds a directory for each run."""
 
+    central: Path
+    """Holds a directory for each central job."""
+
     attempts: int
     """Job processes started for one run, without any headway, before it is given up."""
 
@@ -60,25 +68,49 @@ class RunKeeper:
             try:
                 self._step(run)
             except ContractError as error:
-                self.jobs.stop(self.directory / run.id)
+                self.jobs.cancel(self._job(run))
                 with self.database.write() as connection:
                     settle_spending(connection, run, RunLedger(self.directory / run.id), at=self.clock.now())
                 self._give_up(run, str(error))
 
     def _step(self, run: Run) -> None:
         match run.state:
+            case RunState.QUEUED if run.spec.get("warm_start"):
+                self._warm_up(run)
             case RunState.QUEUED:
                 self._begin(run)
+            case RunState.WARMING:
+                self._await_warmth(run)
             case RunState.RUNNING:
                 self._follow(run)
             case RunState.JUDGED:
                 self._conclude(run)
 
-    def _begin(self, run: Run) -> None:
+    def _warm_up(self, run: Run) -> None:
+        """Order first weights; the keeper of central jobs has them made."""
+        with self.database.write() as connection:
+            at = self.clock.now()
+            order_warm_start(connection, run, at=at)
+            Runs(connection).change(run.id, state=RunState.WARMING.value)
+            note(connection, run, RunState.WARMING, at=at, reason=run.reason or run.cause)
+
+    def _await_warmth(self, run: Run) -> None:
+        with self.database.read() as connection:
+            job = CentralJobs(connection).get(warm_job(run.id))
+        if job.state is JobState.DONE:
+            self._begin(run, weights=weights_of(self.central / job.id), digest=str(job.result["digest"]))
+        elif job.state not in OPEN_JOBS:
+            self._give_up(run, f"there are no first weights: {job.id} {job.state}: {job.reason}")
+
+    def _begin(self, run: Run, *, weights: Path | None = None, digest: str = "") -> None:
         """Write down what the job will do; the next turn starts it."""
         place = self.directory / run.id
         if not (place / FILE).exists():
-            write_spec(place, self._grounded(run))
+            spec = self._grounded(run)
+            if weights is not None:
+                check_weights(weights, digest)
+                spec = msgspec.structs.replace(spec, start=str(weights.absolute()))
+            write_spec(place, spec)
         with self.database.write() as connection:
             at = self.clock.now()
             Runs(connection).change(run.id, state=RunState.RUNNING.value, started_at=at)
@@ -104,7 +136,9 @@ class RunKeeper:
     def _follow(self, run: Run) -> None:
         """Read on in the ledger; without a living job and without an end, start the job (again)."""
         place = self.directory / run.id
-        alive = self.jobs.running(place)  # asked before reading: what a job wrote before it ended is read below
+        alive = (
+            self.jobs.state(self._job(run)).phase is Phase.RUNNING
+        )  # asked before reading: what a job wrote before it ended is read below
         events, offset = RunLedger(place).read_since(run.followed)
         if events:
             known, _ = RunLedger(place).read_since(0, until=run.followed)
@@ -121,7 +155,7 @@ class RunKeeper:
             return
         with self.database.write() as connection:
             Runs(connection).change(run.id, attempts=run.attempts + 1)
-        self.jobs.start(place)
+        self.jobs.submit(self._job(run))
 
     def _conclude(self, run: Run) -> None:
         """Turn the verdict into a release, or say why there is none."""
@@ -129,13 +163,17 @@ class RunKeeper:
         if result is None:
             self._give_up(run, "the ledger says finished, but there is no result")
             return
-        variants = [self._keep(run, result, name) for name in result.admitted]
+        central = self._central(run)
+        if central is not None and central.state in OPEN_JOBS:
+            return  # the line says that nothing is released without it
+        admitted, said = with_central(result, central, self._decides(run))
+        variants = [self._keep(run, result, name) for name in admitted]
         with self.database.write() as connection:
             at = self.clock.now()
             if variants:
                 release = self._release(connection, run, result, variants, at=at)
-                order_release(connection, release, at=at, by=ACTOR, reason=result.summary)
-            Events(connection).add("run.judged", run.id, f"{run.id}: {result.summary}", at=at)
+                order_release(connection, release, at=at, by=ACTOR, reason=said)
+            Events(connection).add("run.judged", run.id, f"{run.id}: {said}", at=at)
             Runs(connection).change(
                 run.id,
                 state=(RunState.RELEASED if variants else RunState.REJECTED).value,
@@ -147,9 +185,29 @@ class RunKeeper:
                 run,
                 RunState.RELEASED if variants else RunState.REJECTED,
                 at=at,
-                reason=result.summary,
+                reason=said,
                 release=release.id if variants else "",
             )
+
+    def _line(self, run: Run) -> ModelLine:
+        with self.database.read() as connection:
+            return line_from(Lines(connection).get(run.model).document)
+
+    def _decides(self, run: Run) -> str:
+        line = self._line(run)
+        return line.central.decides if line.central else "nothing"
+
+    def _central(self, run: Run) -> JobRow | None:
+        """The company's own judgement, ordered where the line names a hold-out; None where nothing waits for it."""
+        line = self._line(run)
+        if line.central is None:
+            return None
+        with self.database.read() as connection:
+            job = CentralJobs(connection).find(central_job(run.id))
+        if job is None:
+            with self.database.write() as connection:
+                job = order_judgement(connection, run, data=line.central.data, at=self.clock.now())
+        return None if line.central.decides == "nothing" else job
 
     def _keep(self, run: Run, result: RunResult, name: str) -> Variant:
         data = (self.directory / run.id / name).read_bytes()
@@ -172,6 +230,9 @@ class RunKeeper:
             run=run.id,
             evaluation=result.evaluation,
         )
+
+    def _job(self, run: Run) -> Job:
+        return Job(kind=Kind.RUN, directory=self.directory / run.id)
 
     def _give_up(self, run: Run, why: str) -> None:
         lost = failed(run, why)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from cloud.central.terms import Central, check_data
 from cloud.drift.policy import Policy
 from cloud.drift.retrain import RetrainPolicy
 from cloud.models.gates import Bar
@@ -75,6 +76,9 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     """Who takes part in its rounds, how updates travel and are combined, and what runs may disclose."""
 
     bar: Bar = Bar()
+    central: Central | None = None
+    """A hold-out of the company's own, on which each candidate is judged beside the devices'."""
+
     fleets: tuple[str, ...] = ()
     """Fleets whose devices should run it."""
 
@@ -189,6 +193,8 @@ def check_line(line: ModelLine) -> ModelLine:
     check_name(line.name, kind="model name")
     for fleet in line.fleets:
         check_name(fleet, kind="fleet id")
+    if line.central is not None:
+        check_data(line.central.data)
     for field, (right, hint) in _rules(line).items():
         if not right:
             raise RefusedError(f"model line {line.name}: {field} is out of range", hint=hint)

@@ -16,6 +16,9 @@ class RunState(StrEnum):
     """Where a run is; the last three are terminal."""
 
     QUEUED = "queued"
+    WARMING = "warming"
+    """Its first weights are being made, from data of the company's own."""
+
     RUNNING = "running"
     JUDGED = "judged"
     """The job has ended with a candidate that cleared the bar; its release is not published yet."""
@@ -25,7 +28,7 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-OPEN = (RunState.QUEUED, RunState.RUNNING, RunState.JUDGED)
+OPEN = (RunState.QUEUED, RunState.WARMING, RunState.RUNNING, RunState.JUDGED)
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cloud.central.terms import check_warm_start
 from cloud.models.gates import Bar
 from cloud.models.line import LocalRecipe
 from cloud.training.gate_terms import GateTerms, check_terms
@@ -99,6 +100,8 @@ def check(spec: RunSpec) -> RunSpec:
                 hint="Masked sums are of whole, uncompressed updates of one round: leave out `local_parts`, `buffer`"
                 " and `compression`.",
             )
+    if spec.warm_start is not None:
+        check_warm_start(spec.warm_start)
     check_selection(spec.selection)
     check_pace(spec.pace)
     check_buffer(spec.buffer, members=len(devices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from cloud.central.terms import WarmStart
 from cloud.training.gate_terms import GateTerms
 from cloud.training.optimisers import Momentum, Strategy
 from cloud.training.pace import Pace
@@ -49,6 +50,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     privacy: Private | None = None
     """Secure aggregation and differential privacy; None lets the coordinator see each update."""
+
+    warm_start: WarmStart | None = None
+    """First weights from data of the company's own, for runs that begin afresh; None begins with random ones."""
 
     gate: GateTerms = GateTerms()
     """How strict the gate is with client updates."""

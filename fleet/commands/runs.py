@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -44,12 +44,18 @@ def start(  # noqa: PLR0917  typer makes options of them, which have names
     model: Annotated[str, typer.Argument(help="Model line to train.")],
     rounds: Annotated[int | None, typer.Option(help="Rounds, if not the line's own number.", min=1)] = None,
     device: Annotated[list[str] | None, typer.Option(help="A device that trains; may be repeated.")] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(help="Data set of the company's own to make the first weights from.")
+    ] = None,
+    warm_epochs: Annotated[int, typer.Option(help="Passes over it.", min=1)] = 1,
     reason: Annotated[str, typer.Option(help="For the audit log.")] = "",
     as_json: Json = False,
 ) -> None:
     """Queue a run of a model line."""
     with connected(context) as client:
-        overrides = {} if rounds is None else {"rounds": rounds}
+        overrides: dict[str, Any] = {} if rounds is None else {"rounds": rounds}
+        if warm_start is not None:
+            overrides["warm_start"] = {"data": warm_start, "epochs": warm_epochs}
         run = client.start_run(RunRequest(model=model, reason=reason, devices=device or [], overrides=overrides))
         if as_json:
             print_json(run)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from collections.abc import Mapping
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,5 +66,5 @@ def read_weights(file: BinaryIO) -> Weights:
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name], dtype=np.float32) for name in archive.files}
-    except (ValueError, OSError, KeyError, EOFError, NotImplementedError) as error:
+    except (ValueError, OSError, KeyError, EOFError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise ContractError(f"no weights: {error}") from error

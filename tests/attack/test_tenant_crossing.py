@@ -86,6 +86,15 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/runs"): Call("/runs", shared=True),
     ("GET", "/v1/runs/{run}"): Call("/runs/street-run-1"),
     ("GET", "/v1/runs/{run}/progress"): Call("/runs/street-run-1/progress"),
+    ("GET", "/v1/jobs"): Call("/jobs", shared=True),
+    ("GET", "/v1/jobs/{job}"): Call("/jobs/street-1-evaluation-1", shared=True),
+    ("GET", "/v1/jobs/{job}/log"): Call("/jobs/street-1-evaluation-1/log", "operator", fleet="*"),
+    ("POST", "/v1/jobs/{job}/cancel"): Call(
+        "/jobs/street-1-evaluation-1/cancel", "operator", {"reason": "x"}, fleet="*"
+    ),
+    ("POST", "/v1/evaluations"): Call(
+        "/evaluations", "operator", {"release": "street-1", "data": "clinic"}, fleet="*", status=201
+    ),
     ("PUT", "/v1/blobs/{digest}"): Call(f"/blobs/{sha256(OTHER)}", "release-manager", OTHER, fleet="*", status=204),
     ("POST", "/v1/releases"): Call(
         "/releases",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from cloud.api.views.devices import device_view
+from cloud.api.views.jobs import job_view
 from cloud.api.views.releases import release_view
 from cloud.api.views.rollouts import gate_views
 from cloud.api.views.runs import run_view
@@ -14,11 +15,12 @@ from cloud.api.views.telemetry import latency
 from cloud.rollout.state import Rollout
 from cloud.store.attestations import Attestations
 from cloud.store.drift import DriftStore
+from cloud.store.jobs import CentralJobs
 from cloud.store.releases import ReleaseRow, Releases
 from cloud.store.rollouts import RolloutDevice, Rollouts
 from cloud.store.runs import Runs
 from cloud.store.telemetry import TelemetryRow, telemetry_rows
-from shared.api import DeviceModel, Lineage, Live, ModelLineage, Run
+from shared.api import CentralJob, DeviceModel, Lineage, Live, ModelLineage, Run
 
 
 def lineage(connection: Connection, device: str) -> Lineage:
@@ -45,6 +47,7 @@ def _model(connection: Connection, device: str, status: DeviceModel) -> ModelLin
         release=release,
         variant=next((found for found in release.variants if found.name == status.variant), None),
         run=run,
+        jobs=_jobs(connection, row),
         cohort=sorted({name for found in (run.rounds if run else []) for name in found.cohort}),
         rollout=rollout.id if rollout else "",
         rollout_state=rollout.state.value if rollout else "",
@@ -59,6 +62,16 @@ def _model(connection: Connection, device: str, status: DeviceModel) -> ModelLin
 def _run(connection: Connection, row: ReleaseRow) -> Run | None:
     found = Runs(connection).find(row.run)
     return run_view(connection, found) if found else None
+
+
+def _jobs(connection: Connection, row: ReleaseRow) -> list[CentralJob]:
+    """What was done with data of the company's own for a release: warm starts of the runs it goes back to, too."""
+    store, runs, subjects, run = CentralJobs(connection), Runs(connection), [row.id], row.run
+    while run and run not in subjects:
+        subjects.append(run)
+        found = runs.find(run)
+        run = str(found.spec.get("start", "")) if found else ""
+    return [job_view(job) for subject in subjects for job in store.all(subject=subject)]
 
 
 def _wave(connection: Connection, device: str, row: ReleaseRow) -> tuple[Rollout, RolloutDevice] | None:

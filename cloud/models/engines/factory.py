@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from cloud.jobs import LOG, Jobs, LocalJobs
+from cloud.jobs.local import LocalJobs
+from cloud.jobs.port import LOG, Job, Jobs, Kind, Phase
 from cloud.models.engines.order import (
     ENGINE,
     SOURCE,
@@ -72,7 +73,7 @@ def builder_jobs() -> LocalJobs:
     """Builders as children of this process, one thread each; they reach no agent's or coordinator's secrets."""
     kept = ("PATH", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH")
     env = {name: os.environ[name] for name in kept if name in os.environ} | dict(TELEMETRY_OFF)
-    return LocalJobs([sys.executable, "-P", "-m", "cloud.models.engines.job"], env=env)
+    return LocalJobs({Kind.ENGINE: (sys.executable, "-P", "-m", "cloud.models.engines.job")}, env=env)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +139,7 @@ class Factory:
         place = self._place(target)
         write_order(place, Order(runtime=target.runtime, sm=target.sm, batch=self.batch), source)
         try:
-            self.jobs.start(place)
+            self.jobs.submit(_job(place))
         except FaultError as error:
             return Made(target=target, outcome=Outcome.FAILED, detail=str(error))
         return None
@@ -149,12 +150,14 @@ class Factory:
         """Look at every build once."""
         for target, deadline in list(running.items()):
             place = self._place(target)
-            alive = self.jobs.running(place)  # asked before reading: what a job wrote before it ended is read below
+            alive = (
+                self.jobs.state(_job(place)).phase is Phase.RUNNING
+            )  # asked before reading: what a job wrote before it ended is read below
             if tell is not None and (progress := read_progress(place)) is not None:
                 tell(target, progress)
             done = self._ended(target, alive=alive)
             if done is None and self.clock.monotonic() >= deadline:
-                self.jobs.stop(place)
+                self.jobs.cancel(_job(place))
                 detail = f"not built within {self.deadline_s:g} s; see {place / LOG}"
                 done = Made(target=target, outcome=Outcome.TIMED_OUT, detail=detail)
             if done is not None:
@@ -186,3 +189,7 @@ class Factory:
 
     def _place(self, target: Target) -> Path:
         return self.directory / target.name
+
+
+def _job(place: Path) -> Job:
+    return Job(kind=Kind.ENGINE, directory=place)

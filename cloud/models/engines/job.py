@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.jobs import hold
+from cloud.jobs.hold import hold
 from cloud.models.engines.order import ENGINE, MAGIC, PROGRESS, REPORT, TIMINGS, Progress, Report, read_order
 from cloud.models.engines.tensorrt import build
 from shared.durable import write_atomic
@@ -26,7 +26,7 @@ def run(directory: Path) -> Report:
         ContractError: there is no order in it.
         RefusedError: another process builds there.
     """
-    with hold(directory):
+    with hold(directory) as end:
         order, source = read_order(directory)
         try:
             engine, report = build(order, source, tell=_teller(directory), timings=directory.parent / TIMINGS)
@@ -36,6 +36,7 @@ def run(directory: Path) -> Report:
             report = msgspec.structs.replace(report, digest=sha256(engine), size=len(engine))
         except HinterlandError as error:
             report = Report(reason=str(error))
+            end.reason, end.final = str(error), True
         write_atomic(directory / REPORT, msgspec.json.encode(report))
     return report
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from cloud.jobs import LOCK, locked
+from cloud.jobs.hold import LOCK, locked
 from cloud.training.events import AnyEvent, AttemptStarted
 from edge.training.trainer import NODE
 from simulations.scenarios.durable.plan import Kill, Victim

@@ -59,6 +59,12 @@ def added(monkeypatch):
         ["keys", "revoke", "ann", "--reason", "left"],
         ["releases", "approve", "activity-1", "--reason", "good"],
         ["releases", "reject", "activity-1", "--reason", "bad"],
+        ["releases", "evaluate", "activity-1", "--data", "clinic"],
+        ["runs", "evaluate", "activity-run-1", "--data", "clinic"],
+        ["jobs"],
+        ["jobs", "show", "x"],
+        ["jobs", "log", "x"],
+        ["jobs", "cancel", "x"],
     ],
 )
 def test_without_a_coordinator_every_command_fails_in_one_line_with_a_remedy(command):

@@ -10,9 +10,11 @@ from sqlalchemy import text
 
 from cloud.audit.log import AuditLog
 from cloud.store.quarantine import Quarantine, Strike
+from cloud.store.releases import Releases
 from cloud.store.tables import metadata
 from edge.identity.keys import certificate_request, sign
 from shared.audit import verify
+from shared.bundle import Release, Schema
 from shared.enrolment import RenewRequest, RescueRequest, renewal_statement, rescue_statement, to_json
 from shared.ids import sha256
 from tests.models import classifier
@@ -123,6 +125,17 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
         await play(f"POST /v1/releases/{{release}}/{word}", f"release.{word}", path=path, reason="looked at", json=said)
     rollout = {"release": "street-1", "fleet": "lab", "reason": "winter"}
     await play("POST /v1/rollouts", "rollout.create", reason="winter", json=rollout)
+
+    with world.database.write() as connection:
+        judged = Release(
+            id="bought-1", model="bought", counter=1, schema=Schema(**SCHEMA | {"kind": "classification"}),
+            variants=[], created=0.0,
+        )  # fmt: skip
+        Releases(connection).add(judged)
+    asked = {"release": "bought-1", "data": "clinic", "reason": "audit"}
+    await play("POST /v1/evaluations", "job.create", reason="audit", json=asked)
+    path = "/v1/jobs/bought-1-evaluation-1/cancel"
+    await play("POST /v1/jobs/{job}/cancel", "job.cancel", path=path, reason="late", json={"reason": "late"})
 
     path, labels = "/v1/devices/watch-1/labels", {"labels": {"site": "hamburg"}}
     await play("PUT /v1/devices/{device}/labels", "device.label", path=path, reason="moved", json=labels)

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
+from cloud.central.orders import Where
 from cloud.ingest.inbox import Arrival
+from cloud.jobs.port import Phase, State
 from cloud.loop.attesting import Admission
+from cloud.loop.central import CentralKeeper
 from cloud.loop.drift import DriftKeeper
 from cloud.loop.orders import apply_line
 from cloud.loop.releases import Publication
@@ -63,17 +66,24 @@ class HandJobs:
     def __init__(self):
         self.started = []
         self.alive = set()
+        self.said = {}
 
-    def start(self, directory):
-        if directory not in self.alive:
-            self.started.append(directory.name)
-            self.alive.add(directory)
+    def submit(self, job):
+        self.said.pop(job.name, None)
+        if job.directory not in self.alive:
+            self.started.append(job.name)
+            self.alive.add(job.directory)
 
-    def running(self, directory):
-        return directory in self.alive
+    def state(self, job):
+        if job.directory in self.alive:
+            return State(Phase.RUNNING)
+        return self.said.get(job.name, State(Phase.FAILED if job.name in self.started else Phase.ABSENT))
 
-    def stop(self, directory):
-        self.alive.discard(directory)
+    def log(self, job, *, since=0):
+        return b"", since
+
+    def cancel(self, job):
+        self.alive.discard(job.directory)
 
     def close(self):
         self.alive.clear()
@@ -111,6 +121,7 @@ class Stations:
     clock: VirtualClock
     jobs: HandJobs
     runs: RunKeeper
+    central: CentralKeeper
     publication: Publication
     rollouts: RolloutKeeper
     drift: DriftKeeper
@@ -118,7 +129,8 @@ class Stations:
     seqs: dict = field(default_factory=dict)
 
     def turn(self):
-        for step in (self.drift.turn, self.runs.turn, self.rollouts.turn, self.publication.turn, self.rollouts.sign):
+        steps = (self.drift.turn, self.runs.turn, self.central.turn, self.rollouts.turn, self.publication.turn)
+        for step in (*steps, self.rollouts.sign):
             step()
 
     def settle(self, turns=8):
@@ -252,7 +264,24 @@ def make_stations(database, tmp_path):
             clock=clock,
             jobs=jobs,
             runs=RunKeeper(
-                database=db, blobs=blobs, jobs=jobs, clock=clock, directory=tmp_path / "runs", attempts=attempts
+                database=db,
+                blobs=blobs,
+                jobs=jobs,
+                clock=clock,
+                directory=tmp_path / "runs",
+                central=tmp_path / "jobs",
+                attempts=attempts,
+            ),
+            central=CentralKeeper(
+                database=db,
+                blobs=blobs,
+                jobs=jobs,
+                clock=clock,
+                directory=tmp_path / "jobs",
+                runs=tmp_path / "runs",
+                data=tmp_path / "data",
+                where=Where(device="cpu"),
+                attempts=attempts,
             ),
             publication=Publication(
                 database=db,

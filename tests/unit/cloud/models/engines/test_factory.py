@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cloud.jobs.port import Job, Phase, State
 from cloud.models.engines.factory import Factory, Made, Outcome
 from cloud.models.engines.order import ENGINE, PROGRESS, REPORT, Order, Progress, Report, read_order
 from cloud.models.targets import Target, parse_targets
@@ -28,17 +29,20 @@ class PlayedJobs:
         self.most = 0
         self.stopped: list[str] = []
 
-    def start(self, directory: Path) -> None:
-        if self._play(directory, *read_order(directory)):
-            self.alive.add(directory)
+    def submit(self, job: Job) -> None:
+        if self._play(job.directory, *read_order(job.directory)):
+            self.alive.add(job.directory)
         self.most = max(self.most, len(self.alive))
 
-    def running(self, directory: Path) -> bool:
-        return directory in self.alive
+    def state(self, job: Job) -> State:
+        return State(Phase.RUNNING if job.directory in self.alive else Phase.FAILED)
 
-    def stop(self, directory: Path) -> None:
-        self.alive.discard(directory)
-        self.stopped.append(directory.name)
+    def log(self, job: Job, *, since: int = 0) -> tuple[bytes, int]:
+        return b"", since
+
+    def cancel(self, job: Job) -> None:
+        self.alive.discard(job.directory)
+        self.stopped.append(job.name)
 
     def close(self) -> None:
         self.alive.clear()

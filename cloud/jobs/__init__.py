@@ -1,0 +1,1 @@
+"""Work in processes of its own: one port, and behind it where the processes are."""
