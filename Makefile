@@ -56,7 +56,7 @@ images: setup  ## Build the images without a Docker engine; needs root, buildah 
 test: check engines cluster  ## All tests: the gate with its fast ones, then those with real servers, faults and attacks
 	$(BIN)/python -m pytest -m "(system or slow) and not soak"
 
-soak: setup  ## The same thing hundreds of times, to see what leaks
+soak: setup  ## The same thing hundreds of times, and cameras that fail for half an hour, to see what leaks
 	$(BIN)/python -m pytest -m soak
 
 test-fast: setup  ## Tests that start no servers and take no minutes, one file to a core at a time
