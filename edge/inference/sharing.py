@@ -16,6 +16,9 @@ from edge.inference.runtime import Array, Session
 from edge.inference.turns import Caller, Turns
 from shared.errors import FaultError
 
+ABREAST = 2
+"""Runs under way: the model works on one, and the next lies ready in its process."""
+
 BATCH = 64
 """Most inputs of several callers in one run, of a kind of model that takes batches."""
 
@@ -43,7 +46,7 @@ class SharedSession:
         self._session = session
         self._turns: Turns[_Ask] = Turns(most=most)
         self._lock = threading.Lock()
-        self._free = True  # and then nobody waits
+        self._free = ABREAST  # while any is, nobody waits
 
     def seen_by(self, caller: Caller) -> Session:
         """The session as `caller` uses it, from any thread; to be closed by nobody but its owner."""
@@ -60,7 +63,7 @@ class SharedSession:
         with self._lock:
             self._turns.ask(caller, ask, size=len(batch), likeness=(batch.shape[1:], batch.dtype))
             if self._free:
-                self._free = False
+                self._free -= 1
                 ask.lead = self._turns.take()
                 ask.news.set()
         ask.news.wait()
@@ -96,7 +99,7 @@ class SharedSession:
     def _pass_on(self) -> None:
         with self._lock:
             following = self._turns.take()
-            self._free = not following
+            self._free += not following
         if following:
             following[0].lead = following
             following[0].news.set()
