@@ -16,6 +16,7 @@ from edge.link.outbox import CHANNELS, Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
+from edge.operate.sparing import Sparing
 from edge.operate.systemd import Notifier
 from edge.operate.watchdog import Watchdog
 from edge.pipelines.pipeline import Pipeline
@@ -59,6 +60,7 @@ class Agent:
     scrub: Scrub
     relay: Relay | None
     pipelines: list[Pipeline]
+    sparing: Sparing
     serving: Serving | None
     store: DatasetStore
     labels: LabelInbox
@@ -107,6 +109,7 @@ class Agent:
             ("labels", self._label_forever()),
             ("renewal", self.rotation.run()),
             ("scrub", self.scrub.run()),
+            ("sparing", self.sparing.run()),
             ("watchdog", self._watchdog().run()),
             ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
         ]

@@ -23,7 +23,9 @@ from edge.link.outbox import Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
+from edge.operate.sparing import Sparing
 from edge.operate.systemd import Notifier
+from edge.operate.throttle import Limits, Throttle
 from edge.pipelines.making import PipelineMaker
 from edge.pipelines.state import State
 from edge.relay.address import Address
@@ -151,6 +153,7 @@ def build(
         clock=clock,
         pipelines_run=lambda: any(each.state is State.RUNNING for each in pipelines),
     )
+    limits = Limits(hot_c=settings.sparing.hot_c or None, charge=settings.sparing.charge)
     return Agent(
         identity=identity,
         settings=settings,
@@ -164,6 +167,7 @@ def build(
         scrub=Scrub(updates, reconciler),
         relay=Relay(shelf, listen=Address.parse(settings.relay.listen), passport=passport) if shelf else None,
         pipelines=pipelines,
+        sparing=Sparing(Throttle(limits), facts, pipelines, clock=clock),
         serving=serving,
         store=store,
         labels=LabelInbox(settings.state / "labels"),

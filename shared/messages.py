@@ -66,6 +66,17 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True):
     """What the driver or the other side said."""
 
 
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """From when on a pipeline works on another share of its frames, because its device is to be spared."""
+
+    at: float
+    share: float
+    """Most that is worked on, 0 to 1."""
+
+    reason: str = ""
+    """`heat` or `battery`; empty when it is all again."""
+
+
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of one pipeline over one reporting window; never raw data."""
 
@@ -109,6 +120,9 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 
     stalls: list[Stall] = []
     """What the source's watchdog noticed, or saw end, in the window."""
+
+    paces: list[Pace] = []
+    """What changed since the last report."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):

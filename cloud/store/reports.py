@@ -16,7 +16,7 @@ from cloud.store.shadows import Shadows
 from cloud.store.tables import device_status, drift_reports, telemetry
 from shared.codec import unpack
 from shared.errors import ContractError
-from shared.messages import DriftReport, Record, ShadowReport, Stage, Stall, Telemetry, UpdateStatus
+from shared.messages import DriftReport, Pace, Record, ShadowReport, Stage, Stall, Telemetry, UpdateStatus
 from shared.topics import Up
 
 MAX_TEXT = 2_000
@@ -34,7 +34,10 @@ MAX_REASONS = 32
 """Reasons in one telemetry window; agents know about ten."""
 
 MAX_STALLS = 64
-"""Stalls of one telemetry window that become events; a watchdog of seconds notices fewer."""
+"""Stalls, and changes of pace, of one telemetry window that become events; what takes seconds happens less often."""
+
+_EVENTS = frozenset({"stalls", "paces"})
+"""Fields of telemetry that become events and no columns."""
 
 _STATUS_KEY = (device_status.c.device == bindparam("of_device"), device_status.c.model == bindparam("of_model"))
 
@@ -104,7 +107,8 @@ class Projection:
         report = _read(record, Telemetry)
         _check_counts(report.dropped_by, "dropped_by")
         self._told += [_stalled(device, report, stall, self._at) for stall in report.stalls[:MAX_STALLS]]
-        values = {field: getattr(report, field) for field in report.__struct_fields__ if field != "stalls"}
+        self._told += [_paced(device, report, pace, self._at) for pace in report.paces[:MAX_STALLS]]
+        values = {field: getattr(report, field) for field in report.__struct_fields__ if field not in _EVENTS}
         self._telemetry.append({"device": device, "received_at": self._at} | values)
 
     def _keep_drift(self, device: str, record: Record) -> None:
@@ -173,6 +177,20 @@ def _stalled(device: str, report: Telemetry, stall: Stall, at: float) -> dict[st
     data = {"device": device, "pipeline": report.pipeline, "seconds": seconds} | msgspec.structs.asdict(stall)
     kind = "input.back" if over else "input.stalled"
     return {"at": at, "kind": kind, "subject": device, "text": f"{device}: {text}{said}", "data": data}
+
+
+def _paced(device: str, report: Telemetry, pace: Pace, at: float) -> dict[str, Any]:
+    """Another pace as it stands on the timeline.
+
+    Raises:
+        ContractError: it is none.
+    """
+    _check_fields(pace)
+    text = f"{device}: {report.pipeline} works on {pace.share:.3g} of its frames" + (
+        f" ({pace.reason})" if pace.reason else ""
+    )
+    data = {"device": device, "pipeline": report.pipeline} | msgspec.structs.asdict(pace)
+    return {"at": at, "kind": "input.paced", "subject": device, "text": text, "data": data}
 
 
 def _check_counts(counts: Mapping[str, int], field: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.pipelines.answer import Interpret
 from edge.pipelines.sinks import Sink
 from edge.pipelines.tasks.classify import classify
+from edge.pipelines.tempo import Thinning
 from shared.messages import DriftReport, ShadowReport, Telemetry
 from shared.topics import Up
 
@@ -50,6 +51,9 @@ class Hooks:
 
     on_release: Callable[[str], Any] | None = None
     """Told the release id once the first batch of another release has been answered."""
+
+    thinning: Thinning | None = None
+    """The source's gate that leaves frames out to keep up; told how late answers are."""
 
     temperature: Callable[[], float | None] = _unknown
     """Hottest thermal zone of the device, in degrees Celsius; None where it has none."""

@@ -18,6 +18,7 @@ from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.sinks import Snapshot
 from edge.pipelines.sources.making import make_source
 from edge.pipelines.tasks.interpret import Interpreter
+from edge.pipelines.tempo import Tempo, Thinning
 from edge.training.dataset import DatasetStore
 from shared.clock import Clock
 
@@ -41,6 +42,7 @@ class PipelineMaker:
     def make(self, wanted: conf.Pipeline) -> Pipeline:
         """Make one pipeline."""
         reporting = self.settings.reporting
+        hooks = self._hooks(wanted)
         return Pipeline(
             PipelineSettings(
                 name=wanted.name,
@@ -50,19 +52,22 @@ class PipelineMaker:
                 drift=DriftSettings(inputs=reporting.drift_inputs),
                 cores=self.settings.inference.threads,
             ),
-            source=make_source(wanted, self.clock, random=self.random),
+            source=make_source(wanted, self.clock, random=self.random, last=hooks.thinning),
             host=self.host,
             emit=self.speaker,
             clock=self.clock,
-            hooks=self._hooks(wanted),
+            hooks=hooks,
         )
 
     def _hooks(self, wanted: conf.Pipeline) -> Hooks:
+        tempo = Tempo(target_ms=wanted.latency_ms) if wanted.latency_ms else None
+        thinning = None if isinstance(wanted.source, conf.ReplaySource) else Thinning(tempo)
         pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
         interpret = Interpreter(threshold=wanted.threshold)
         if not wanted.remember:
-            return Hooks(interpret=interpret, sinks=pictures, temperature=self.facts.hottest_c)
+            return Hooks(interpret=interpret, sinks=pictures, thinning=thinning, temperature=self.facts.hottest_c)
         return Hooks(
+            thinning=thinning,
             temperature=self.facts.hottest_c,
             interpret=interpret,
             sinks=pictures,

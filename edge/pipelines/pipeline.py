@@ -27,7 +27,7 @@ from edge.pipelines.state import Health, State
 from edge.pipelines.step import Outcome
 from shared.clock import Clock
 from shared.errors import HinterlandError
-from shared.messages import DriftReport, ShadowReport, Telemetry
+from shared.messages import DriftReport, Pace, ShadowReport, Telemetry
 from shared.topics import Up
 
 log = logging.getLogger(__name__)
@@ -163,6 +163,12 @@ class Pipeline:
         self._shadow.labelled(sample, label)
         return self._accuracy.labelled(sample, label)
 
+    def pace(self, share: float, *, reason: str) -> None:
+        """Work on at most this share of a camera's frames; sensors' windows cost too little to be left out."""
+        if self._hooks.thinning is not None:
+            self._hooks.thinning.limit = share
+            self._reporter.paced(Pace(at=self._clock.now(), share=share, reason=reason))
+
     def flush(self) -> None:
         """Report everything gathered so far."""
         at = self._clock.now()
@@ -230,7 +236,10 @@ class Pipeline:
                 self._reporter.failed(bucket)
                 continue
             health.processed += 1
-            self._reporter.inferred(bucket, latency_ms=(turn.done - sample.ready) * 1e3, labels=answer.labels)
+            latency_ms = (turn.done - sample.ready) * 1e3
+            self._reporter.inferred(bucket, latency_ms=latency_ms, labels=answer.labels)
+            if self._hooks.thinning is not None:
+                self._hooks.thinning.answered(latency_ms, at=turn.done)
             if answer.index >= 0:
                 self._accuracy.predicted(sample.id, index=answer.index, bucket=bucket)
         self._observe(outcome)

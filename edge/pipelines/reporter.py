@@ -6,9 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from edge.pipelines.accuracy import Bucket, LiveAccuracy, Tally
-from shared.messages import Stall, Telemetry
+from shared.messages import Pace, Stall, Telemetry
 from shared.sketch import Sketch
+
+
+PACES = 16
+"""Changes of pace that wait for a message."""
 
 
 @dataclass(slots=True)
@@ -36,6 +42,11 @@ class Reporter:
         self._labels_held = labels_held
         self._since = since
         self._windows: dict[Bucket, _Window] = {}
+        self._paces: list[Pace] = []
+
+    def paced(self, pace: Pace) -> None:
+        """Tell of another pace, with the next message; of more than a few the newest."""
+        self._paces = [*self._paces, pace][-PACES:]
 
     def inferred(self, bucket: Bucket, *, latency_ms: float, labels: Iterable[str]) -> None:
         """Count an input that was answered."""
@@ -60,10 +71,14 @@ class Reporter:
         windows, self._windows = self._windows, {}
         tallies = self._accuracy.drain()
         since, self._since = self._since, at
-        return [
+        messages = [
             self._telemetry(bucket, windows.get(bucket, _Window()), tallies.get(bucket, Tally(0, 0)), since, at)
             for bucket in sorted({*windows, *tallies})
         ]
+        if messages and self._paces:
+            messages[-1] = msgspec.structs.replace(messages[-1], paces=self._paces)
+            self._paces = []
+        return messages
 
     def _window(self, bucket: Bucket) -> _Window:
         return self._windows.setdefault(bucket, _Window())

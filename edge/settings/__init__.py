@@ -25,6 +25,7 @@ from edge.settings.pipelines import Motion, Pipeline
 from edge.settings.reading import read
 from edge.settings.serving import ServingSettings
 from edge.settings.sources import Camera, ReplaySource, RtspSource, Source, V4l2Source, VideoSource
+from edge.settings.sparing import SparingSettings
 from edge.settings.training import PolicySettings, TrainingSettings
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ServingSettings",
     "Settings",
     "Source",
+    "SparingSettings",
     "TrainingSettings",
     "UpdateSettings",
     "V4l2Source",

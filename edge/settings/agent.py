@@ -11,6 +11,7 @@ from edge.settings.inference import InferenceSettings
 from edge.settings.kinds import Hours, Listen, Percent, Rate, Relay
 from edge.settings.pipelines import Pipeline
 from edge.settings.serving import ServingSettings
+from edge.settings.sparing import SparingSettings
 from edge.settings.training import TrainingSettings
 
 
@@ -91,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     relay: RelaySettings = RelaySettings()
     inference: InferenceSettings = InferenceSettings()
     serving: ServingSettings = ServingSettings()
+    sparing: SparingSettings = SparingSettings()
     training: TrainingSettings = TrainingSettings()
 
     @property

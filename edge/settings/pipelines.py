@@ -45,5 +45,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     priority: Priority = 1
     """Turns with the model for each turn of another pipeline that has 1, while both wait for the same model."""
 
+    latency_ms: Rate | None = None
+    """For frames only: most milliseconds from a frame to its answer; when it takes longer, frames are left out until
+    it does not, and counted as `skipped`. None for no such bound: the oldest that wait are dropped then."""
+
     threshold: float = 0.5
     """Least score of a detection, 0 to 1."""

@@ -32,6 +32,7 @@ TELEMETRY = messages.Telemetry(
     dropped=2, latency_ms=SKETCH, labelled=20, correct=18, phase="subject-3", labels_held=40,
     counts={"walk": 60, "sit": 40}, received=103, dropped_by={"late": 1, "still": 1},
     stalls=[messages.Stall(reason="silent", since=AT + 1, noticed=AT + 6, until=AT + 8, text="no packet came")],
+    paces=[messages.Pace(at=AT + 2, share=0.5, reason="heat")],
 )  # fmt: skip
 DRIFT = messages.DriftReport(
     pipeline="wrist", model="activity", release="activity-2", since=AT, until=AT + 12, count=120,

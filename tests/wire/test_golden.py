@@ -16,6 +16,7 @@ EMBEDDED = {
     bundle.Challenge,
     bundle.Needs,
     messages.Record,
+    messages.Pace,
     messages.Stall,
     bundle.Chunk,
     bundle.Variant,

@@ -28,9 +28,11 @@ def make_source(
     *,
     random: Random,
     mask: Mask | None = None,
+    last: Gate | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Source:
-    """The source that `wanted` names; it opens with the first `take`. `mask` goes over each frame first of all.
+    """The source that `wanted` names; it opens with the first `take`. `mask` goes over each frame first of all, and
+    `last` judges it after all other gates.
 
     Raises:
         FaultError: a recording cannot be read.
@@ -42,7 +44,7 @@ def make_source(
             raise RefusedError(f"{wanted.name} has no pictures in which motion could be found", hint="Leave it out.")
         recording = Recording.from_npz(Path(source.path))
         return ReplaySource(recording, stream=wanted.name, rate=source.rate, loop=source.loop, clock=clock)
-    gates = _gates(wanted)
+    gates = [*_gates(wanted), *([last] if last else [])]
     if isinstance(source, conf.VideoSource):
         video = VideoSettings(path=Path(source.path), fps=source.fps, loop=source.loop)
         return video_source(video, stream=wanted.name, clock=clock, chain=Chain(mask=mask, gates=gates))

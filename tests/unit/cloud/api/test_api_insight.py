@@ -9,7 +9,7 @@ from cloud.store.drift import DriftScoreRow, DriftStore
 from cloud.store.events import Events
 from cloud.store.inbox import SqlInbox
 from shared.codec import pack
-from shared.messages import Batch, Record, Stage, Stall, Telemetry, UpdateStatus
+from shared.messages import Batch, Pace, Record, Stage, Stall, Telemetry, UpdateStatus
 from shared.sketch import Sketch
 from shared.topics import Up
 
@@ -91,6 +91,17 @@ async def test_stalls_of_a_source_are_on_the_timeline(world):
     assert begun["text"] == "watch-1: wrist is silent for 5.5 s (no packet came)"
     assert over["text"] == "watch-1: wrist was silent for 42.0 s (no packet came)"
     assert (over["data"]["pipeline"], over["data"]["seconds"], over["data"]["until"]) == ("wrist", 42.0, 142.0)
+
+
+async def test_changes_of_pace_are_on_the_timeline(world):
+    paces = [Pace(at=5.0, share=0.125, reason="heat"), Pace(at=6.0, share=1.0)]
+    SqlInbox(world.database).store([Arrival("watch-1", batch(window(paces=paces)))], at=7.0)
+    async with world.client() as client:
+        spared, back = (await client.get("/events")).json()
+    assert spared["kind"] == back["kind"] == "input.paced"
+    assert spared["text"] == "watch-1: wrist works on 0.125 of its frames (heat)"
+    assert back["text"] == "watch-1: wrist works on 1 of its frames"
+    assert (spared["data"]["pipeline"], spared["data"]["reason"], spared["data"]["share"]) == ("wrist", "heat", 0.125)
 
 
 async def test_a_flood_of_stalls_makes_few_events(world):

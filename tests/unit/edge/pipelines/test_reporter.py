@@ -1,6 +1,6 @@
 from edge.pipelines.accuracy import Bucket, LiveAccuracy
-from edge.pipelines.reporter import Reporter
-from shared.messages import Stall
+from edge.pipelines.reporter import PACES, Reporter
+from shared.messages import Pace, Stall
 from shared.sketch import Sketch
 
 CALM, SHIFTED, NEXT = Bucket("toy-1", "calm"), Bucket("toy-1", "shifted"), Bucket("toy-2", "shifted")
@@ -55,3 +55,18 @@ def test_labels_of_an_earlier_release_are_reported_for_it() -> None:
     old, new = reporter.flush(at=110.0)
     assert (old.release, old.processed, old.labelled, old.correct) == ("toy-1", 0, 2, 1)
     assert (new.release, new.processed, new.labelled) == ("toy-2", 1, 0)
+
+
+def test_changes_of_pace_wait_for_a_message_and_are_told_once() -> None:
+    reporter = _reporter()
+    paces = [Pace(at=float(at), share=0.5, reason="heat") for at in range(PACES + 4)]
+    for pace in paces:
+        reporter.paced(pace)
+    assert reporter.flush(at=110.0) == []
+    reporter.inferred(CALM, latency_ms=1.0, labels=["low"])
+    reporter.inferred(NEXT, latency_ms=1.0, labels=["low"])
+    told = [pace for message in reporter.flush(at=120.0) for pace in message.paces]
+    assert told == paces[-PACES:]
+    reporter.inferred(CALM, latency_ms=1.0, labels=["low"])
+    (message,) = reporter.flush(at=130.0)
+    assert message.paces == []
