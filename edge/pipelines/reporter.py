@@ -12,7 +12,6 @@ from edge.pipelines.accuracy import Bucket, LiveAccuracy, Tally
 from shared.messages import Pace, Stall, Telemetry
 from shared.sketch import Sketch
 
-
 PACES = 16
 """Changes of pace that wait for a message."""
 
