@@ -86,11 +86,55 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     (`shared.engine`). Empty for one that was run and compared."""
 
 
+class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model's windows [channels, points] are made of, so that a device can fit its own sensor to them."""
+
+    rate: float = 0.0
+    """Points a second; 0 where nobody says."""
+
+    channels: list[str] = []
+    """Names in order; empty where the order alone counts."""
+
+    units: list[str] = []
+    """One a channel, as `edge.pipelines.sources.sensors.units` knows them; empty where nobody says."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How answers are read, beyond their shape; which fields count depends on the kind of model."""
+
+    head: str = ""
+    """Layout of the outputs where a kind has several; empty for its first."""
+
+    threshold: float | None = None
+    """Anomaly: the score above which an input is one."""
+
+    unit: str = ""
+    """Regression: of the value."""
+
+    scale: float = 1.0
+    """Regression: output · scale + offset is the value in `unit`."""
+
+    offset: float = 0.0
+    low: float | None = None
+    """Regression: values below it are none."""
+
+    high: float | None = None
+    coverage: float = 0.0
+    """Regression with an interval: share of values that are meant to lie in it, 0 to 1."""
+
+    tolerance: float = 0.0
+    """Two answers that differ by no more say the same."""
+
+    more: dict[str, float | str] = {}
+    """What kinds of other packages ask for."""
+
+
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """How to feed the model and read its answer."""
 
     kind: str
-    """`classification` (logits over `labels`) or `detection` (boxes and scores)."""
+    """`classification` (logits over `labels`), `detection` (boxes and scores), `anomaly` (a reconstruction, a forecast
+    or a score), `regression` (a value, perhaps with an interval), or one that another package brings."""
 
     labels: list[str]
     input_shape: list[int]
@@ -100,6 +144,15 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """Per channel, subtracted before division by `std`; empty when the graph normalises by itself."""
 
     std: list[float] = []
+    signal: Signal | msgspec.UnsetType = msgspec.UNSET
+    """Of a sensor's windows; without it, and the next, a schema encodes as it did before there were any."""
+
+    reading: Reading | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def read(self) -> Reading:
+        """`reading`, or what holds where none is given."""
+        return self.reading or Reading()
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from edge.settings.agent import (
 from edge.settings.inference import InferenceSettings
 from edge.settings.pipelines import Motion, Pipeline
 from edge.settings.reading import read
+from edge.settings.sensors import Sensor
 from edge.settings.serving import ServingSettings
 from edge.settings.sources import Camera, ReplaySource, RtspSource, Source, V4l2Source, VideoSource
 from edge.settings.sparing import SparingSettings
@@ -40,6 +41,7 @@ __all__ = [
     "ReplaySource",
     "ReportingSettings",
     "RtspSource",
+    "Sensor",
     "ServingSettings",
     "Settings",
     "Source",

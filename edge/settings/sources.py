@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from edge.settings.kinds import Address, Amount, Rate, Size
+from edge.settings.sensors import Sensor
 
 
 class ReplaySource(
@@ -92,5 +93,5 @@ class V4l2Source(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
 
 
 Camera = RtspSource | V4l2Source
-Source = ReplaySource | VideoSource | RtspSource | V4l2Source
+Source = ReplaySource | VideoSource | RtspSource | V4l2Source | Sensor
 """Every kind of source."""

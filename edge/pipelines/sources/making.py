@@ -16,6 +16,7 @@ from edge.pipelines.sources.motion import MotionGate, MotionSettings
 from edge.pipelines.sources.port import Source
 from edge.pipelines.sources.replay import Recording, ReplaySource
 from edge.pipelines.sources.rtsp import Credentials, RtspCamera
+from edge.pipelines.sources.sensors.making import make_sensor
 from edge.pipelines.sources.v4l2 import V4l2Camera
 from edge.pipelines.sources.video import VideoSettings, video_source
 from shared.clock import Clock
@@ -39,11 +40,13 @@ def make_source(
         RefusedError: settings do not fit together, or name credentials that cannot be used.
     """
     source = wanted.source
+    if isinstance(source, conf.ReplaySource | conf.Sensor) and wanted.motion is not None:
+        raise RefusedError(f"{wanted.name} has no pictures in which motion could be found", hint="Leave it out.")
     if isinstance(source, conf.ReplaySource):
-        if wanted.motion is not None:
-            raise RefusedError(f"{wanted.name} has no pictures in which motion could be found", hint="Leave it out.")
         recording = Recording.from_npz(Path(source.path))
         return ReplaySource(recording, stream=wanted.name, rate=source.rate, loop=source.loop, clock=clock)
+    if isinstance(source, conf.Sensor):
+        return make_sensor(source, stream=wanted.name, clock=clock, random=random)
     gates = [*_gates(wanted), *([last] if last else [])]
     if isinstance(source, conf.VideoSource):
         video = VideoSettings(path=Path(source.path), fps=source.fps, loop=source.loop)

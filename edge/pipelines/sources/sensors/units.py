@@ -1,6 +1,6 @@
 """From the unit in which a sensor speaks to the one in which a model was trained.
 
-A table and no library: pint 0.25 takes 0.28 s and 22 MiB to load, for what comes to one factor and one offset a channel.
+A table and no library: pint 0.25 takes 0.28 s and 22 MiB to load, for what is one factor and one offset a channel.
 Factors are those of the SI brochure (9th edition, 2019) and NIST SP 811 (2008), appendix B.
 """
 
@@ -53,7 +53,7 @@ _TABLE: dict[str, dict[str, Line]] = {
     "flow": {"m3/s": SAME, "m3/h": Line(1 / 3600, 0.0), "l/s": Line(1e-3, 0.0), "l/min": Line(1e-3 / 60, 0.0)},
     "illuminance": {"lx": SAME, "klx": Line(1e3, 0.0)},
 }  # fmt: skip
-"""Quantity → unit → the line to the quantity's own unit. `g` is standard gravity; a thousandth of a kilogram is `gram`."""
+"""Quantity → unit → the line to the quantity's own unit. `g` is standard gravity; the unit of mass is `gram`."""
 
 _BY_UNIT = {unit: (quantity, line) for quantity, units in _TABLE.items() for unit, line in units.items()}
 

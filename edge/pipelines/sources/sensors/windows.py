@@ -109,8 +109,8 @@ class _Samples:
 class Windows:
     """Takes samples with `add` and gives windows with `cut`.
 
-    Of the `given` samples all were `taken` but those in `lost` by reason (`UNPAIRED` ones were taken first); of the `points` of the grid that were made,
-    `covered` are in windows, `lost[CUT]` in none, and the rest wait.
+    Of the `given` samples all were `taken` but those in `lost` by reason (`UNPAIRED` ones were taken first). Of the
+    `points` of the grid that were made, `covered` are in windows, `lost[CUT]` in none, and the rest wait.
     """
 
     def __init__(self, settings: WindowSettings) -> None:
@@ -127,7 +127,9 @@ class Windows:
 
         self.lost: Counter[Lost] = Counter()
         self._samples = [_Samples() for _ in settings.channels]
-        self._gap = settings.gap_s * (1 + 1e-9) + EPSILON  # regular samples exactly that far apart are no gap
+        self._step = 1 / settings.rate
+        # regular samples exactly that far apart are no gap, and one that no point falls into is none either
+        self._gap = max(settings.gap_s, self._step) * (1 + 1e-9) + EPSILON
         self._running = False  # whether there is a grid
         self._origin = 0.0  # time of its point 0
         self._next = 0  # point to be made next
@@ -223,12 +225,15 @@ class Windows:
     def _extend(self) -> bool:
         """Make points up to the next gap, or as far as all channels have come; whether a gap was met."""
         rate = self.settings.rate
-        margin = 0.5 / rate if self.settings.resample is Resample.MEAN else 0.0  # samples after a point belong to it
-        end = min(float(each.times[-1]) for each in self._samples)
+        margin = (
+            self._step / 2 if self.settings.resample is Resample.MEAN else 0.0
+        )  # samples after a point belong to it
+        end = min(self._reach(each.times) + margin for each in self._samples)
+        end = min(end, *(float(each.times[-1]) for each in self._samples))
         count = int(np.floor((end - margin - self._origin) * rate + EPSILON * rate)) + 1 - self._next
         if count <= 0:
             return False
-        edges = self._origin + (np.arange(self._next, self._next + count + 1) - 0.5) / rate
+        edges: Floats = self._origin + (np.arange(self._next, self._next + count + 1, dtype=np.float64) - 0.5) / rate
         points = np.minimum((edges[:-1] + edges[1:]) / 2, end)
         apart = np.stack([bridged(each.times, points) for each in self._samples])
         wide = apart > self._gap
@@ -243,10 +248,15 @@ class Windows:
             each.forget(max(0, int(np.searchsorted(each.times, points[-1] + margin + EPSILON, "right")) - 1))
         return False
 
+    def _reach(self, times: Floats) -> float:
+        """Up to where points are looked at: no further than the first one in a gap, which may be years wide."""
+        wide = np.diff(times) > self._gap
+        return float(times[wide.argmax()]) + self._step if wide.any() else float(times[-1])
+
     def _append(self, edges: Floats, apart: Floats) -> None:
         way = self.settings.resample
         block = np.stack([resample(each.times, each.values, edges, way) for each in self._samples])
-        self.bridged += int((apart > 2 / self.settings.rate + EPSILON).any(axis=0).sum())
+        self.bridged += int((apart > 2 * self._step + EPSILON).any(axis=0).sum())
         self.points += block.shape[1]
         self._next += block.shape[1]
         skipped = min(self._skip, block.shape[1])

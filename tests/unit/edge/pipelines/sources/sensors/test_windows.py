@@ -72,7 +72,8 @@ def test_a_gap_ends_a_window_and_the_grid_begins_anew_behind_it() -> None:
     times[10:] += 0.333
     windows.add(times, values)
     made = windows.cut()
-    np.testing.assert_allclose(made.x[:, 0], [[0, 1, 2, 3], [4, 5, 6, 7], [10, 11, 12, 13], [14, 15, 16, 17]], rtol=1e-4)
+    expected = [np.arange(start, start + 4) for start in (0, 4, 10, 14)]
+    np.testing.assert_allclose(made.x[:, 0], expected, rtol=1e-4)
     assert windows.gaps == 1
     assert windows.lost[Lost.CUT] == 2
     _add_up(windows)
@@ -136,7 +137,7 @@ def test_a_clock_that_is_set_back_begins_a_new_grid() -> None:
 def test_one_time_in_the_future_costs_no_more_than_what_it_falls_into() -> None:
     windows = _windows()
     times, values = _regular(24)
-    times[9] += 1e6
+    times[9] += 1e12
     windows.add(times, values)
     made = windows.cut()
     np.testing.assert_allclose(made.x[:, 0, 0], [0, 4, 10, 14, 18], rtol=1e-4)
