@@ -43,6 +43,7 @@ from cloud.loop.releases import Publication
 from cloud.loop.rollouts import RolloutKeeper
 from cloud.loop.runs import RunKeeper
 from cloud.loop.turn import Loop, Publishing, Seldom, Step, Turn, in_thread
+from cloud.metrics.collector import Ingested, Sources, expose
 from cloud.release.repository import Repository
 from cloud.settings import Settings
 from cloud.setup import fit_certificates, open_door, open_sealer, open_state
@@ -206,6 +207,31 @@ def build(
     gate = open_gate(
         settings.access, policy=layout.policy, tenant=settings.identity.tenant, database=database, clock=clock
     )
+    ingest = Ingest(bus, SqlInbox(database, watch=CloneWatch(on_clone=policy.on_clone)), clock=clock, group=group)
+
+    def health() -> dict[str, str]:
+        return {
+            "broker": "ok" if bus.connected else "not connected",
+            "access policy": gate.policy.health,
+            **turn.health,
+            **({"leadership": leadership.health} if leadership else {}),
+        }
+
+    sources = Sources(
+        database=database,
+        clock=clock,
+        health=health,
+        certificates=lambda: days_left(layout, at=clock.now()),
+        ingested=lambda: Ingested(
+            batches=ingest.batches,
+            commits=ingest.commits,
+            poisoned=ingest.poisoned,
+            waiting=ingest.waiting,
+            commit_s=ingest.commit_s,
+            lag_s=ingest.lag_s,
+        ),
+        broker=lambda: (bus.connected, bus.sessions),
+    )
     services = Services(
         database=database,
         gate=gate,
@@ -228,12 +254,8 @@ def build(
         job_log=lambda row, since: read_log(jobs, central.job(row.id, row.kind), since=since),
         wake=loop.wake,
         witness=lambda: anchoring.witness(repository.signed),
-        health=lambda: {
-            "broker": "ok" if bus.connected else "not connected",
-            "access policy": gate.policy.health,
-            **turn.health,
-            **({"leadership": leadership.health} if leadership else {}),
-        },
+        health=health,
+        metrics=lambda: expose(sources),
     )
     return Coordinator(
         settings=settings,
@@ -243,7 +265,7 @@ def build(
         bus=bus,
         turn=turn,
         loop=loop,
-        ingest=Ingest(bus, SqlInbox(database, watch=CloneWatch(on_clone=policy.on_clone)), clock=clock, group=group),
+        ingest=ingest,
         chunks=ChunkServer(
             bus, blobs, clock=clock, layouts=SqlLayouts(database), fleets=SqlFleets(database), group=group
         ),

@@ -18,6 +18,7 @@ from cloud.api.routes import (
     insight,
     jobs,
     keys,
+    metrics,
     models,
     privacy,
     quarantine,
@@ -42,6 +43,7 @@ ROUTES = (
     approvals,
     rollouts,
     insight,
+    metrics,
 )
 
 

@@ -54,6 +54,8 @@ def _complete(operation: dict[str, Any], route: APIRoute, shapes: Iterator[dict[
     success.pop("content", None)
     if route.endpoint in ANSWERS:
         success["content"] = {JSON: {"schema": next(shapes)}}
+    elif route.path_format.endswith("/metrics"):
+        success["content"] = {"text/plain": {"schema": {"type": "string"}}}
     elif route.path_format.endswith("/ca"):
         success["content"] = {"application/x-pem-file": {"schema": {"type": "string"}}}
     answers["default"] = {

@@ -47,6 +47,9 @@ class Services:
     health: Callable[[], Mapping[str, str]]
     """Part → `ok` or what is wrong."""
 
+    metrics: Callable[[], bytes] = bytes
+    """One scrape in Prometheus' text format."""
+
     witness: Callable[[], Witness] = lambda: Witness(anchors=[])
     """What is known of earlier heads of the audit log."""
 

@@ -44,8 +44,19 @@ class Ingest:
         self.poisoned = 0
         """Batches that the inbox could not digest; they come again, and somebody must look into the log."""
 
+        self.commit_s = 0.0
+        """Seconds spent in commits."""
+
+        self.lag_s = 0.0
+        """Age of the oldest record of the newest commit, by its device's clock."""
+
         for channel in ACKNOWLEDGED:
             bus.on(topics.shared_up(channel, group=group), self._arrived)
+
+    @property
+    def waiting(self) -> int:
+        """Batches that no commit has taken up yet."""
+        return self._waiting.qsize()
 
     async def run(self) -> None:
         """Commit until cancelled. While one group is acknowledged the next one is committed, and no more than that."""
@@ -73,6 +84,7 @@ class Ingest:
 
     async def _commit(self, group: Sequence[Arrival]) -> list[Durable]:
         """What was committed, and up to which record."""
+        began = self._clock.monotonic()
         try:
             highest = await asyncio.to_thread(self._inbox.store, group, at=self._clock.now())
         except HinterlandError as error:
@@ -80,6 +92,9 @@ class Ingest:
             return []
         except Exception:  # one batch that breaks the inbox must not hold back all other devices
             return await self._one_by_one(group)
+        self.commit_s += self._clock.monotonic() - began
+        oldest = min((each.batch.records[0].at for each in group if each.batch.records), default=self._clock.now())
+        self.lag_s = max(self._clock.now() - oldest, 0.0)  # a device's clock may be ahead of ours
         self.commits += 1
         self.batches += len(group)
         return list(zip(group, highest, strict=True))

@@ -135,6 +135,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/drift"): Call("/drift", shared=True),
     ("GET", "/v1/telemetry/summary"): Call("/telemetry/summary", shared=True),
     ("GET", "/v1/events"): Call("/events", shared=True),
+    ("GET", "/v1/metrics"): Call("/metrics", "viewer", fleet="*"),
     ("GET", "/v1/audit"): Call("/audit", "release-manager", fleet="*"),
     ("GET", "/v1/audit/anchors"): Call("/audit/anchors", "release-manager", fleet="*"),
 }

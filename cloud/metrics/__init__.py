@@ -1,0 +1,1 @@
+"""What the coordinator measures of itself and its fleets, for Prometheus."""
