@@ -23,6 +23,10 @@ class DriftSettings:
     seconds: float = 300.0
     """Or after this time, so that a slow sensor is heard too."""
 
+    rate: float = 50.0
+    """Most inputs a second that are looked at. More would cost a fast model a share of its time and tell little:
+    frames milliseconds apart show the same thing, and a test that takes them for so many witnesses is too sure."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
@@ -49,6 +53,19 @@ class DriftWindow:
         self._sketches: Sketches | None = None
         self._release = ""
         self._since = 0.0
+        self._rate = self._settings.rate
+        self._credit = self._rate  # inputs that may be looked at: a second's worth is saved up
+        self._credited = 0.0
+
+    def wants(self, inputs: int, *, at: float) -> bool:
+        """Whether to look at a batch of so many inputs, `at` monotonic seconds; those looked at count."""
+        credit = self._credit + self._rate * (at - self._credited)
+        self._credited = at
+        if credit <= 0:
+            self._credit = credit
+            return False
+        self._credit = min(self._rate, credit) - inputs
+        return True
 
     def add(self, observation: Observation, *, at: float) -> list[DriftReport]:
         """Take in a batch; the reports that end with it (of the release before, or of this one)."""

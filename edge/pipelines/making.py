@@ -49,7 +49,7 @@ class PipelineMaker:
                 model=wanted.model,
                 priority=wanted.priority,
                 telemetry_s=reporting.telemetry_s,
-                drift=DriftSettings(inputs=reporting.drift_inputs),
+                drift=DriftSettings(inputs=reporting.drift_inputs, rate=reporting.drift_rate),
                 cores=self.settings.inference.threads,
             ),
             source=make_source(wanted, self.clock, random=self.random, last=hooks.thinning),

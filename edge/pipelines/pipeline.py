@@ -9,22 +9,21 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
 
-from edge.drift.window import DriftSettings, DriftWindow, Observation
+from edge.drift.window import DriftSettings, DriftWindow
 from edge.inference.challenger import Challenger
 from edge.inference.host import ModelHost, Served
 from edge.inference.turns import Caller
 from edge.inference.work import to_its_end
 from edge.pipelines.accuracy import Bucket, LiveAccuracy
-from edge.pipelines.answer import Answer, Result
+from edge.pipelines.answer import Result
 from edge.pipelines.hooks import Emit, Hooks
+from edge.pipelines.observing import observe
 from edge.pipelines.reporter import Reporter
 from edge.pipelines.shadow import Shadow
 from edge.pipelines.sources.port import Drop, Sample, Source
 from edge.pipelines.split import Turn, take_turn
 from edge.pipelines.state import Health, State
-from edge.pipelines.step import Outcome
 from shared.clock import Clock
 from shared.errors import HinterlandError
 from shared.messages import DriftReport, Pace, ShadowReport, Telemetry
@@ -242,7 +241,7 @@ class Pipeline:
                 self._hooks.thinning.answered(latency_ms, at=turn.done)
             if answer.index >= 0:
                 self._accuracy.predicted(sample.id, index=answer.index, bucket=bucket)
-        self._observe(outcome)
+        self._send(Up.DRIFT, observe(self._drift, outcome, ticks=turn.done, at=self._clock.now()))
 
     def _begin_release(self, release: str) -> None:
         """End the windows of the release before, so that none spans two."""
@@ -263,18 +262,6 @@ class Pipeline:
             self._received, self._dropped = received, total
             self._reporter.came(Bucket(release, self._phase), received=new, dropped=dropped, stalls=stalls)
 
-    def _observe(self, outcome: Outcome) -> None:
-        answers = [answer for _, answer in _answered(outcome)]
-        if not answers:
-            return
-        observation = Observation(
-            release=outcome.release,
-            features=outcome.features,
-            confidence=[answer.confidence for answer in answers],
-            labels=chain.from_iterable(answer.labels for answer in answers),
-        )
-        self._send(Up.DRIFT, self._drift.add(observation, at=self._clock.now()))
-
     def _flush_telemetry(self, at: float) -> None:
         self._send(Up.TELEMETRY, self._reporter.flush(at=at))
         self._send(Up.SHADOW, self._shadow.flush(at=at))
@@ -285,8 +272,3 @@ class Pipeline:
                 self._emit(channel, message)
             except HinterlandError as error:
                 log.warning("pipeline %s: %s not reported: %s", self.settings.name, channel, error)
-
-
-def _answered(outcome: Outcome) -> list[tuple[Sample, Answer]]:
-    pairs = zip(outcome.samples, outcome.answers, strict=True)
-    return [(sample, answer) for sample, answer in pairs if answer is not None]

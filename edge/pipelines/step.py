@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +28,8 @@ class Outcome:
     answers: Sequence[Answer | None]
     """None where the input did not fit, the model failed, or its answer was not finite."""
 
-    features: Features
-    """Of the inputs that were answered, in order."""
+    features: Callable[[], Features]
+    """Takes those of the inputs that were answered, in order; for whoever looks at them."""
 
     fault: str = ""
     """Why the model failed on the whole batch."""
@@ -48,9 +49,9 @@ class Read(NamedTuple):
 
 
 def infer(served: Served, samples: Sequence[Sample], interpret: Interpret) -> Outcome:
-    """Answer `samples` with one release, and take the features of those that were answered."""
+    """Answer `samples` with one release."""
     answers, batch, fault = read(served, samples, interpret)
-    features = features_for(served.schema)(batch) if batch is not None else {}
+    features = partial(features_for(served.schema), batch) if batch is not None else dict
     return Outcome(release=served.release.id, samples=samples, answers=answers, features=features, fault=fault)
 
 

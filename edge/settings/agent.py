@@ -39,6 +39,9 @@ class ReportingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     drift_inputs: int = 120
     """Inputs per drift sketch."""
 
+    drift_rate: Rate = 50.0
+    """Most inputs a second that are looked at for drift; frames milliseconds apart show the same thing."""
+
     outbox_mib: int = 64
     """Most disk space for what is not yet acknowledged; over it the oldest goes, and is counted."""
 

@@ -48,6 +48,7 @@ def config(tmp_path):
     [reporting]
     telemetry_s = 0.1
     drift_inputs = 50
+    drift_rate = 100000.0
     [training]
     enabled = true
     data = "{tmp_path / "data"}"

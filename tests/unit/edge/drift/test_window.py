@@ -50,3 +50,16 @@ def test_a_window_ends_when_its_time_is_over() -> None:
     window.add(_seen(1), at=1000.0)
     assert window.tick(at=1029.0) == []
     assert [report.count for report in window.tick(at=1030.0)] == [1]
+
+
+def test_no_more_inputs_a_second_are_looked_at_than_wanted() -> None:
+    for batch, step_s in ((1, 0.004), (16, 0.001), (1, 0.1)):
+        window = _window(rate=50.0)
+        looked = sum(batch * window.wants(batch, at=index * step_s) for index in range(round(20 / step_s)))
+        assert looked <= 50 * 21 + batch
+        assert looked >= min(50 * 20, round(20 / step_s) * batch) - 16
+
+
+def test_what_was_not_looked_at_saves_up_no_burst() -> None:
+    window = _window(rate=10.0)
+    assert sum(window.wants(1, at=1000.0) for _ in range(100)) == 10

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.drift.window import DriftSettings
 from edge.inference.host import ModelHost
 from edge.inference.onnx_runtime import OnnxSession
 from edge.inference.runtime import Session
@@ -59,7 +60,7 @@ async def test_two_hundred_swaps_under_load_drop_no_input(tmp_path: Path) -> Non
     recording = Recording(np.ones((64, *SHAPE), np.float32), ("",) * 64)
     source = ReplaySource(recording, stream="s", rate=4000, clock=clock, loop=True)
     pipeline = Pipeline(
-        PipelineSettings(name="p", model="toy", telemetry_s=0.05),
+        PipelineSettings(name="p", model="toy", telemetry_s=0.05, drift=DriftSettings(rate=1e9)),
         source=source,
         host=host,
         emit=lambda channel, message: told.append((channel, message)),
