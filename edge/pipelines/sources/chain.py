@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from edge.pipelines.sources.film import Frame
 from edge.pipelines.sources.port import Drop
 
-Mask = Callable[[Frame], Frame]
-"""Gives the frame with everything hidden that nobody may see. Called in the decoding thread.
+Mask = Callable[[Frame], Frame | Drop]
+"""Gives the frame with everything hidden that nobody may see, or the reason to show none. In the decoding thread.
 
 Whatever comes later sees only what it gives: gates, models, pictures, previews, data sets. If it raises, the source
 fails, and no frame passes.
@@ -32,7 +32,10 @@ class Chain:
     def judge(self, frame: Frame, at: float) -> Frame | Drop:
         """The frame as all others may see it, or why it goes no further."""
         if self.mask is not None:
-            frame = self.mask(frame)
+            seen = self.mask(frame)
+            if isinstance(seen, Drop):
+                return seen
+            frame = seen
         for gate in self.gates:
             if (drop := gate(frame, at)) is not None:
                 return drop

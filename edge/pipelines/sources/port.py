@@ -38,6 +38,9 @@ class Drop(StrEnum):
     BROKEN = "broken"
     """Not decodable, or not of the model's shape."""
 
+    WITHHELD = "withheld"
+    """Nobody knows what must be hidden in it: the fleet's privacy masks cannot be understood."""
+
     STOPPED = "stopped"
     """Still waiting when the pipeline ended."""
 

@@ -1,0 +1,1 @@
+"""What is done with a frame before its model, and with an answer after it."""
