@@ -54,6 +54,8 @@ def _pipelines(settings: conf.Settings) -> Iterator[Fault]:
             yield Fault(f"pipelines[{index}].snapshot", f"{Path(each.snapshot).parent} is no directory")
         if each.motion is not None and isinstance(each.source, conf.ReplaySource):
             yield Fault(f"pipelines[{index}].motion", "there are no pictures in a recording")
+        if each.masks and isinstance(each.source, conf.ReplaySource | conf.Sensor):
+            yield Fault(f"pipelines[{index}].masks", "there are no pictures in what a sensor gives")
         if isinstance(each.source, conf.RtspSource):
             try:
                 credentials_of(each.source, os.environ)

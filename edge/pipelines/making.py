@@ -15,6 +15,7 @@ from edge.inference.host import ModelHost
 from edge.link.speaker import Speaker
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
+from edge.pipelines.scene.masks import FrameMask
 from edge.pipelines.sinks import Snapshot
 from edge.pipelines.sources.making import make_source
 from edge.pipelines.tasks.interpret import Interpreter
@@ -52,7 +53,9 @@ class PipelineMaker:
                 drift=DriftSettings(inputs=reporting.drift_inputs, rate=reporting.drift_rate),
                 cores=self.settings.inference.threads,
             ),
-            source=make_source(wanted, self.clock, random=self.random, last=hooks.thinning),
+            source=make_source(
+                wanted, self.clock, random=self.random, mask=FrameMask(wanted.masks), last=hooks.thinning
+            ),
             host=self.host,
             emit=self.speaker,
             clock=self.clock,

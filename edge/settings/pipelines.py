@@ -6,6 +6,7 @@ import msgspec
 
 from edge.settings.kinds import Priority, Rate, Share
 from edge.settings.sources import Source
+from shared.masks import Mask
 
 
 class Motion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +39,10 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     snapshot: str = ""
     """File to which the newest picture with its detections is written; empty for none."""
+
+    masks: list[Mask] = []
+    """For frames only: parts of the picture that nothing ever sees, neither model nor snapshot; the fleet's come on
+    top."""
 
     motion: Motion | None = None
     """For frames only: infer only while something moves; None for always."""

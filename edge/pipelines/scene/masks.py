@@ -61,11 +61,10 @@ LAYOUTS |= {f"yuvj{kind}": LAYOUTS[f"yuv{kind}"] for kind in ("420p", "422p", "4
 class _Squares:
     """Where samples of one plane are averaged."""
 
-    at: NDArray[np.intp]
-    """Flat indices of samples."""
-
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
     square: NDArray[np.intp]
-    """Of each of them."""
+    """Of each of these samples."""
 
     sizes: NDArray[np.float64]
     """Samples in each square."""
@@ -85,12 +84,11 @@ class _Cover:
             samples[slab] = self.plane.dark
         if self.squares is None:
             return
+        at = (self.squares.rows, self.squares.columns)
         for channel in range(samples.shape[2]):
-            flat = samples[:, :, channel]
-            rows, columns = np.divmod(self.squares.at, samples.shape[1])
-            sums = np.bincount(self.squares.square, weights=flat[rows, columns], minlength=len(self.squares.sizes))
-            means = (sums / self.squares.sizes).astype(samples.dtype)
-            flat[rows, columns] = means[self.squares.square]
+            values = samples[:, :, channel]
+            sums = np.bincount(self.squares.square, weights=values[at], minlength=len(self.squares.sizes))
+            values[at] = (sums / self.squares.sizes).astype(samples.dtype)[self.squares.square]
 
 
 class FrameMask:
@@ -172,4 +170,4 @@ def _squares(pixels: Pixels, plane: Plane, side: int) -> _Squares:
     count = -(-pixels.shape[1] * plane.across // side)
     numbers = rows * plane.down // side * count + columns * plane.across // side
     _, square, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
-    return _Squares(rows * pixels.shape[1] + columns, square, sizes.astype(np.float64))
+    return _Squares(rows, columns, square, sizes.astype(np.float64))

@@ -42,6 +42,8 @@ def make_source(
     source = wanted.source
     if isinstance(source, conf.ReplaySource | conf.Sensor) and wanted.motion is not None:
         raise RefusedError(f"{wanted.name} has no pictures in which motion could be found", hint="Leave it out.")
+    if isinstance(source, conf.ReplaySource | conf.Sensor) and wanted.masks:
+        raise RefusedError(f"{wanted.name} has no pictures that could be masked", hint="Leave them out.")
     if isinstance(source, conf.ReplaySource):
         recording = Recording.from_npz(Path(source.path))
         return ReplaySource(recording, stream=wanted.name, rate=source.rate, loop=source.loop, clock=clock)
