@@ -54,6 +54,7 @@ from cloud.store.inbox import SqlInbox
 from cloud.store.layouts import SqlLayouts
 from cloud.store.retention import Retention
 from cloud.tls import CertificateKeeper, days_left
+from cloud.tracking.sink import MlflowSink, open_sink
 from shared.bus import Bus
 from shared.bus.mqtt import Endpoint, MqttBus
 from shared.clock import Clock, SystemClock
@@ -80,6 +81,9 @@ class Coordinator:
     ingest: Ingest
     chunks: ChunkServer
     jobs: Jobs
+    tracking: MlflowSink | None = None
+    """None where runs are told to nobody else."""
+
     leadership: Leadership | None = None
     """None where one coordinator works alone."""
 
@@ -90,6 +94,7 @@ class Coordinator:
             "ingest": self.ingest.run(),
             "chunks": self.chunks.run(),
             "loop": self.loop.run(),
+            **({"tracking": self.tracking.run()} if self.tracking else {}),
             **({"leadership": self.leadership.run(changed=self.loop.wake)} if self.leadership else {}),
         }
 
@@ -209,11 +214,20 @@ def build(
     )
     ingest = Ingest(bus, SqlInbox(database, watch=CloneWatch(on_clone=policy.on_clone)), clock=clock, group=group)
 
+    tracking = open_sink(
+        settings.tracking,
+        database=led,
+        tenant=settings.identity.tenant,
+        url=settings.url,
+        leads=leadership.lasts if leadership else lambda: True,
+    )
+
     def health() -> dict[str, str]:
         return {
             "broker": "ok" if bus.connected else "not connected",
             "access policy": gate.policy.health,
             **turn.health,
+            **({"tracking": tracking.health} if tracking else {}),
             **({"leadership": leadership.health} if leadership else {}),
         }
 
@@ -270,6 +284,7 @@ def build(
             bus, blobs, clock=clock, layouts=SqlLayouts(database), fleets=SqlFleets(database), group=group
         ),
         jobs=jobs,
+        tracking=tracking,
         leadership=leadership,
     )
 

@@ -1,4 +1,4 @@
-"""The table of central jobs; part of `cloud.store.tables`."""
+"""The tables of central jobs, and of what an experiment tracker was told; part of `cloud.store.tables`."""
 
 from __future__ import annotations
 
@@ -22,4 +22,13 @@ jobs = Table(
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),
+)
+
+tracked = Table(
+    "tracked_runs",
+    metadata,
+    Column("run", NAME, primary_key=True),
+    Column("remote", String(64), nullable=False),  # its id at the tracker
+    Column("rounds", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
 )

@@ -1,0 +1,1 @@
+"""Federated runs told to an experiment tracker."""
