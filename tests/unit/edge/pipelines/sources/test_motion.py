@@ -53,13 +53,15 @@ def test_who_walks_by_passes_and_a_little_longer() -> None:
     assert 1.5 <= len(after) / RATE <= 4
 
 
-def test_motion_that_flickers_about_the_threshold_is_one_motion() -> None:
-    def flickering() -> Iterator[NDArray[np.uint8]]:
+def test_motion_that_has_begun_goes_on_with_less_than_it_takes_to_begin() -> None:
+    def shrinking(first: int) -> Iterator[NDArray[np.uint8]]:
         for index, image in enumerate(scene()):
-            yield someone(image, index / RATE, tall=24 if index % 3 == 0 else 10)
+            yield someone(image, index / RATE, tall=24 if index < first else 9) if index else image
 
-    gate = MotionGate(MotionSettings(every_s=1000, hold_s=0.5))
-    assert len(passed(gate, flickering(), (0, 10))) == 100
+    begun = MotionGate(MotionSettings(share=0.006, every_s=1000, hold_s=1))
+    assert len(passed(begun, shrinking(5), (0, 6))) >= 58
+    never = MotionGate(MotionSettings(share=0.006, every_s=1000, hold_s=1))
+    assert passed(never, shrinking(0), (0, 6)) == [0]
 
 
 def test_light_that_changes_everywhere_is_no_motion() -> None:

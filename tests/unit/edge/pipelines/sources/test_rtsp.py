@@ -126,6 +126,9 @@ async def test_silence_is_noticed_within_its_time_and_the_camera_tried_anew(came
         await viewer.sees()
         camera.mode = "silent"
         await viewer.until(lambda: viewer.stalls)
+        asked = len(camera.asked)
+        await viewer.until(lambda: len(camera.asked) > asked + 3)
+        assert len(viewer.stalls) == 1  # what the demuxer still held is no sign of life
         camera.mode = "live"
         await viewer.until(lambda: len(viewer.stalls) == 2)
     first, over = viewer.stalls
