@@ -33,6 +33,7 @@ async def test_all_frames_and_stalls_are_accounted_for(make_mosquitto, tmp_path,
                 await until(lambda: all(site.frames(name)["processed"] for name in site.cameras))
                 await site.run(agent, seconds)
                 await until(lambda: Stage.ACTIVE in site.stages(site.good[-1]))
+                site.cameras["gate"].mode = "silent"  # the end finds a thread in a read
             assert agent.returncode == 0, site.device.said()
         _report(site, seconds)
     finally:

@@ -207,9 +207,14 @@ class FrameSource:
             return not self._room.wait_for(lambda: self._ended, timeout=max(0.0, seconds))
 
     def tell(self, stall: Stall | None) -> None:
-        if stall is not None:
-            with self._room:
-                self._stalls.append(stall)
+        if stall is None:
+            return
+        if stall.until:
+            log.warning("%s was %s for %.1f s", self._stream, stall.reason, stall.until - stall.since)
+        else:
+            log.warning("%s is %s: %s", self._stream, stall.reason, stall.text or "no other picture comes")
+        with self._room:
+            self._stalls.append(stall)
 
     def _start(self) -> None:
         self._scaler = Scaler()

@@ -135,10 +135,7 @@ class LivePlayer:
             with self._opener.open() as container:
                 return self._read(container, intake)
         except CameraError as error:
-            stall = self._watch.trouble(error.reason, str(error))
-            if stall is not None:
-                log.warning("%s is %s: %s", self._opener.name, error.reason, error)
-            intake.tell(stall)
+            intake.tell(self._watch.trouble(error.reason, str(error)))
         return True
 
     def _read(self, container: Any, intake: Intake) -> bool:

@@ -150,11 +150,16 @@ async def test_gates_are_asked_in_turn_until_one_says_no() -> None:
     assert {drop: count for drop, count in camera.dropped.items() if count} == {"frozen": 1, "still": 1}
 
 
-async def test_stalls_are_told_once() -> None:
-    stall = Stall(reason="silent", since=1.0, noticed=2.0)
-    camera = source(Script(lambda intake: intake.tell(stall)))
+async def test_stalls_are_told_once_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    stall = Stall(reason="silent", since=1.0, noticed=2.0, text="no packet came")
+    over = Stall(reason="silent", since=1.0, noticed=2.0, until=5.0)
+    camera = source(Script(lambda intake: intake.tell(stall), lambda intake: intake.tell(over)))
     await camera.take(1)
-    assert list(camera.stalls()) == [stall]
+    assert list(camera.stalls()) == [stall, over]
+    assert [each.getMessage() for each in caplog.records] == [
+        "cam is silent: no packet came",
+        "cam was silent for 4.0 s",
+    ]
     assert list(camera.stalls()) == []
     await camera.close()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edge.pipelines.sources import live
 from edge.pipelines.sources.frames import FrameSource
 from edge.pipelines.sources.live import CameraError, LiveSettings, live_source
 from edge.pipelines.sources.rtsp import Credentials, RtspCamera
@@ -161,6 +162,14 @@ async def test_packets_of_noise_are_counted_and_noticed(camera: Camera) -> None:
         await viewer.until(lambda: len(viewer.stalls) == 2)
     assert viewer.stalls[0].reason == "broken"
     assert viewer.source.dropped["broken"] >= 10
+
+
+async def test_frames_larger_than_any_camera_s_are_not_decoded(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MAX_PIXELS", 160 * 120 - 1)
+    async with viewing(of(camera)) as viewer:
+        await viewer.until(lambda: viewer.stalls)
+    assert viewer.stalls[0].reason in {"broken", "unreachable", "ended"}
+    assert viewer.taken == 0
 
 
 async def test_a_camera_that_vanishes_is_found_again(camera: Camera) -> None:
