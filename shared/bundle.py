@@ -116,7 +116,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     offset: float = 0.0
     low: float | None = None
-    """Regression: values below it are none."""
+    """Regression: least value there can be; what the model says below it is taken for it."""
 
     high: float | None = None
     coverage: float = 0.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.drift.answers import answer_features
 from edge.drift.features import features_for
 from edge.drift.window import Observation, Sketches
 from edge.inference.host import Served
 from edge.pipelines.answer import Interpret
-from edge.pipelines.preprocess import normalise
-from edge.pipelines.tasks.classify import classify
+from edge.pipelines.tasks.interpret import Interpreter, prepare
 from shared.messages import DriftReport
 
 LEAST_LABELLED = 40
@@ -18,6 +18,9 @@ LEAST_LABELLED = 40
 
 MOST_LABELLED = 500
 """Of these the newest: what the sensor saw before an earlier shift is no yardstick for today."""
+
+THRESHOLD = 0.5
+"""Least score of an object where nobody says another."""
 
 _BATCH = 64
 """Inputs inferred at once."""
@@ -31,7 +34,7 @@ def build_reference(
     holdout: NDArray[np.float32],
     at: float,
     labelled: int = 0,
-    interpret: Interpret = classify,
+    interpret: Interpret | None = None,
 ) -> DriftReport:
     """Summarise this device's share of the data behind `served`; takes as long as the hold-out's inference.
 
@@ -47,20 +50,22 @@ def build_reference(
         labelled: how many of `training` were labelled live. Once there are enough, features come from them alone:
             a release that learned a shifted stream is measured against that stream, not against a mixture of it
             with what was there before, from which it would seem shifted for ever.
-        interpret: reads the model's outputs.
+        interpret: reads the model's outputs, as its schema says when left out.
 
     Raises:
         FaultError: the model fails on the hold-out.
     """
     features = features_for(served.schema)
+    interpret = interpret or Interpreter(threshold=THRESHOLD)
     sketches = Sketches()
     for batch in _batches(holdout):
-        answers = interpret(served.session.run(normalise(batch, served.schema)), served.schema)
+        x = prepare(batch, served.schema)
+        answers = interpret(served.session.run(x), served.schema, x)
         good = [answer for answer in answers if answer is not None]
         sketches.add(
             Observation(
                 release=served.release.id,
-                features={},
+                features=answer_features(good),
                 confidence=[answer.confidence for answer in good],
                 labels=[label for answer in good for label in answer.labels],
             )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from edge.inference.challenger import Challenger
 from edge.inference.health import failing
+from edge.inference.kinds import together
 from edge.inference.runtime import Loads, Session, way
 from edge.inference.served import Served
 from edge.inference.sharing import BATCH, SharedSession
@@ -35,8 +36,7 @@ class _Place:
 
     def __init__(self, served: Served) -> None:
         self.served = served
-        # a detector's run costs as much more as it has more images, so that together all would only wait
-        self._shared = SharedSession(served.session, most=BATCH if served.schema.kind == "classification" else 1)
+        self._shared = SharedSession(served.session, most=BATCH if together(served.schema) else 1)
         self._seen: dict[Caller, Served] = {}
         self.users = 0
         self.retired = False

@@ -5,23 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.inference.kinds import check_kind, kind_of, together
 from edge.inference.runtime import Array, Session
 from shared.bundle import Schema
 from shared.errors import FaultError
-
-_BATCHES = {"classification": (1, 2), "detection": (1,)}
-"""Batch sizes tried per kind; two prove that the batch axis is free, which detectors do not promise."""
 
 
 def warm_up(session: Session, schema: Schema) -> None:
     """Run the model once per batch size and check what comes back.
 
+    Two sizes prove that the batch axis is free, where several inputs are answered at once.
+
     Raises:
-        FaultError: it fails, its outputs do not fit `schema`, or they are not finite.
+        FaultError: its kind is unknown, it fails, its outputs do not fit `schema`, or they are not finite.
     """
-    if schema.kind not in _BATCHES:
-        raise FaultError(f"this agent knows no models for {schema.kind!r}", hint="Update the agent.")
-    for size in _BATCHES[schema.kind]:
+    check_kind(schema)
+    for size in (1, 2) if together(schema) else (1,):
         check_outputs(session.run(_ramp(schema, size)), schema=schema, batch=size)
 
 
@@ -43,14 +42,8 @@ def check_shapes(outputs: list[Array], *, schema: Schema, batch: int) -> None:
         FaultError: they do not fit `schema`.
     """
     shapes = [list(output.shape) for output in outputs]
-    labels = len(schema.labels)
-    if schema.kind == "classification":
-        fits = shapes == [[batch, labels]]
-    else:
-        anchors = shapes[0][1] if shapes and len(shapes[0]) == 3 else 0
-        fits = anchors > 0 and shapes == [[batch, anchors, 4], [batch, anchors, labels]]
-    if not fits:
-        raise FaultError(f"outputs of shapes {shapes} do not fit a {schema.kind} over {labels} labels")
+    if not kind_of(schema).fits(shapes, schema, batch=batch):
+        raise FaultError(f"outputs of shapes {shapes} do not fit a {schema.kind} over {len(schema.labels)} labels")
 
 
 def _ramp(schema: Schema, batch: int) -> NDArray[np.float32]:

@@ -33,6 +33,15 @@ class Answer:
     """Class index of a classifier's prediction; −1 from a detector."""
 
     detections: tuple[Detection, ...] = ()
+    value: float | None = None
+    """A number: how anomalous an input is, or what a regression says, in `unit`."""
+
+    interval: tuple[float, float] | None = None
+    """In which the value lies, where the model says so."""
+
+    unit: str = ""
+    tolerance: float = 0.0
+    """Values that differ by no more say the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,5 +54,5 @@ class Result:
     answer: Answer
 
 
-Interpret = Callable[[list[Array], Schema], list[Answer | None]]
-"""Reads a batch's outputs; None for an input whose outputs are not finite."""
+Interpret = Callable[[list[Array], Schema, Array], list[Answer | None]]
+"""Reads a batch's outputs, with the inputs as the model got them; None for an input whose outputs are not finite."""

@@ -156,7 +156,11 @@ class Comparison:
 
 
 def same(mine: Answer, its: Answer) -> bool:
-    """Whether two answers say the same: one class, or for detectors as many objects of each class, wherever."""
+    """Whether two answers say the same: one class, for detectors as many objects of each class, wherever, and for
+    numbers alone one that is as near as the models' tolerance.
+    """
+    if not mine.labels and not its.labels and mine.value is not None and its.value is not None:
+        return abs(mine.value - its.value) <= max(mine.tolerance, its.tolerance)
     return Counter(mine.labels) == Counter(its.labels)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 
+from edge.drift.answers import answer_features
 from edge.drift.window import DriftWindow, Observation
 from edge.pipelines.step import Outcome
 from shared.messages import DriftReport
@@ -25,7 +26,7 @@ def observe(window: DriftWindow, outcome: Outcome, *, ticks: float, at: float) -
         return []
     observation = Observation(
         release=outcome.release,
-        features=outcome.features(),
+        features={**outcome.features(), **answer_features(outcome.answers)},
         confidence=[answer.confidence for answer in answers],
         labels=chain.from_iterable(answer.labels for answer in answers),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from edge.drift.window import DriftSettings, DriftWindow
 from edge.inference.challenger import Challenger
 from edge.inference.host import ModelHost, Served
+from edge.inference.kinds import together
 from edge.inference.turns import Caller
 from edge.inference.work import to_its_end
 from edge.pipelines.accuracy import Bucket, LiveAccuracy
@@ -148,7 +149,7 @@ class Pipeline:
         self.state = State.RUNNING
         self._asked = served.release.id
         self._source.fit(served.schema)
-        samples = await self._source.take(self.settings.batch if served.schema.kind == "classification" else 1)
+        samples = await self._source.take(self.settings.batch if together(served.schema) else 1)
         if not samples:
             return False
         self._phase = samples[0].phase

@@ -14,8 +14,9 @@ from edge.drift.features import Features, features_for
 from edge.inference.host import Served
 from edge.inference.warmup import check_shapes
 from edge.pipelines.answer import Answer, Interpret
-from edge.pipelines.preprocess import normalise, stack
+from edge.pipelines.preprocess import stack
 from edge.pipelines.sources.port import Sample
+from edge.pipelines.tasks.interpret import prepare
 from shared.errors import FaultError
 
 
@@ -65,9 +66,10 @@ def read(served: Served, samples: Sequence[Sample], interpret: Interpret) -> Rea
         return Read(answers, None, "inputs do not fit")
     batch = stack([samples[index].x for index in fitting])
     try:
-        outputs = served.session.run(normalise(batch, schema))
+        x = prepare(batch, schema)
+        outputs = served.session.run(x)
         check_shapes(outputs, schema=schema, batch=len(batch))
-        given = interpret(outputs, schema)
+        given = interpret(outputs, schema, x)
     except FaultError as error:
         return Read(answers, None, str(error))
     for index, each in zip(fitting, given, strict=True):

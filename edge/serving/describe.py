@@ -13,7 +13,7 @@ from shared.bundle import Runtime, Schema
 INPUT = "x"
 """Name of a model's only input."""
 
-OUTPUTS = {"classification": ("logits",), "detection": ("boxes", "scores")}
+OUTPUTS = {"classification": ("logits",), "detection": ("boxes", "scores"), "regression": ("value",)}
 """Names of a model's outputs, in the graph's order, by what kind of model it is."""
 
 PLATFORMS = {

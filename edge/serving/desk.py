@@ -19,17 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.drift.answers import answer_features
 from edge.drift.features import features_for
 from edge.drift.window import DriftSettings, Observation
 from edge.inference.host import ModelHost, Served
+from edge.inference.kinds import together
 from edge.inference.turns import Caller
 from edge.inference.warmup import check_shapes
 from edge.inference.work import to_its_end
 from edge.pipelines.answer import Answer, Interpret
 from edge.pipelines.budget import Budget
 from edge.pipelines.hooks import Emit
-from edge.pipelines.preprocess import normalise
-from edge.pipelines.tasks.interpret import Interpreter
+from edge.pipelines.tasks.interpret import Interpreter, prepare
 from edge.serving.account import Account
 from edge.serving.answers import Answered, choose_outputs
 from edge.serving.describe import INPUT, name_outputs, version_of
@@ -177,7 +178,7 @@ class Desk:
         return Answered(model=model, version=version_of(served), id=asked.id, outputs=outputs)
 
     async def _run(self, served: Served, batch: NDArray[np.float32], *, raw: bool) -> _Run:
-        step = BATCH if served.schema.kind == "classification" else 1
+        step = BATCH if together(served.schema) else 1
         loop, parts = asyncio.get_running_loop(), []
         for start in range(0, len(batch), step):
             await self._afford()
@@ -195,14 +196,14 @@ class Desk:
 
     def _read(self, served: Served, batch: NDArray[np.float32], parts: list[list[Any]], raw: bool) -> _Run:
         outputs = [np.concatenate(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True)]
-        answers = self._interpret(outputs, served.schema)
+        answers = self._interpret(outputs, served.schema, batch if raw else prepare(batch, served.schema))
         good = [each for each in answers if each is not None]
         seen = None
         if good and not raw:
             kept = batch if len(good) == len(answers) else batch[[each is not None for each in answers]]
             seen = Observation(
                 release=served.release.id,
-                features=features_for(served.schema)(kept),
+                features={**features_for(served.schema)(kept), **answer_features(good)},
                 confidence=[each.confidence for each in good],
                 labels=[label for each in good for label in each.labels],
             )
@@ -231,6 +232,6 @@ class Desk:
 
 
 def _infer(served: Served, batch: NDArray[np.float32], *, raw: bool) -> list[NDArray[Any]]:
-    outputs = served.session.run(batch if raw else normalise(batch, served.schema))
+    outputs = served.session.run(batch if raw else prepare(batch, served.schema))
     check_shapes(outputs, schema=served.schema, batch=len(batch))
     return outputs

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from edge.inference.kinds import check_kind
 from shared.bundle import Challenge, Release, Runtime, Variant
+from shared.errors import FaultError, TrustError
 from shared.ids import FleetId, sha256
 from shared.trust import TrustClient
 from shared.trust.errors import Altered
@@ -78,7 +80,15 @@ class Trust:
         return await self._call(self._client.model_keys)
 
     def admit(self, release: Release) -> Variant:
-        """The variant for this device."""
+        """The variant for this device.
+
+        Raises:
+            TrustError: there is none, the release is older than one that ran here, or of a kind that nobody here reads.
+        """
+        try:
+            check_kind(release.schema)
+        except FaultError as error:
+            raise TrustError(f"{release.id}: {error}", hint=error.hint) from error
         return self._client.admit(
             release, hardware=self._hardware, runtimes=self._runtimes, unexecuted=self._unexecuted
         )

@@ -74,7 +74,14 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "command": messages.Command(id="c-1", name="report"),
     "release": Release(
         id="activity-2", model="activity", counter=2, created=AT, run="run-7", variants=[VARIANT],
-        schema=Schema(kind="classification", labels=["sit", "walk"], input_shape=[2, 4], mean=[0.5, 0.25], std=[1, 2]),
+        schema=Schema(
+            kind="classification", labels=["sit", "walk"], input_shape=[2, 4], mean=[0.5, 0.25], std=[1, 2],
+            signal=bundle.Signal(rate=50.0, channels=["x", "y"], units=["g", "degC"]),
+            reading=bundle.Reading(
+                head="interval", threshold=0.5, unit="h", scale=2.0, offset=1.0, low=0.0, high=100.0, coverage=0.9,
+                tolerance=5.0, more={"floor": 0.25},
+            ),
+        ),
         evaluation={"accuracy.fp32": 0.875, "agreement.cpu-int8": 0.99},
     ),
     "fleet-desired": FleetDesired(

@@ -21,6 +21,8 @@ EMBEDDED = {
     bundle.Chunk,
     bundle.Variant,
     bundle.Schema,
+    bundle.Signal,
+    bundle.Reading,
     federation.FileTally,
 }
 """Structs that only travel inside others."""

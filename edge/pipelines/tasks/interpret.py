@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.inference.runtime import Array
 from edge.pipelines.answer import Answer
-from edge.pipelines.tasks.classify import classify
-from edge.pipelines.tasks.detect import Detector
+from edge.pipelines.tasks.port import task_of
 from shared.bundle import Schema
-from shared.objects import DetectSettings
 
 
 class Interpreter:
@@ -15,9 +16,12 @@ class Interpreter:
 
     def __init__(self, *, threshold: float) -> None:
         """Take the least score of a detection, 0 to 1."""
-        self._detect = Detector(DetectSettings(threshold=threshold))
+        self._threshold = threshold
 
-    def __call__(self, outputs: list[Array], schema: Schema) -> list[Answer | None]:
-        if schema.kind == "detection":
-            return self._detect(outputs, schema)
-        return classify(outputs, schema)
+    def __call__(self, outputs: list[Array], schema: Schema, x: Array) -> list[Answer | None]:
+        return task_of(schema).read(outputs, schema, x, threshold=self._threshold)
+
+
+def prepare(batch: NDArray[np.float32], schema: Schema) -> NDArray[np.float32]:
+    """Inputs [n, *input_shape] as a model of this schema takes them."""
+    return task_of(schema).prepare(batch, schema)

@@ -123,3 +123,10 @@ def test_the_preferred_runtime_comes_before_the_smaller_file() -> None:
     assert bundle.choose(offered, hardware=here, runtimes=able) == onnx
     assert bundle.choose(offered, hardware=here, runtimes=able, unexecuted=True) == engine
     assert bundle.choose(offered, hardware=["cpu", "sm89"], runtimes=able, unexecuted=True) == onnx
+
+
+def test_a_schema_without_the_newer_parts_encodes_as_it_did_before_there_were_any() -> None:
+    schema = Schema(kind="classification", labels=["a"], input_shape=[1])
+    assert msgspec.json.encode(schema) == (
+        b'{"kind":"classification","labels":["a"],"input_shape":[1],"mean":[],"std":[]}'
+    )
