@@ -15,12 +15,14 @@ from typing import Any, Literal
 import msgspec
 
 from cloud.addresses import UNSPECIFIED, ApiSettings, BrokerSettings, SuperlinkSettings
+from cloud.central.settings import JobSettings
 from cloud.cluster.settings import ClusterSettings, check_cluster
 from cloud.devices.broker import coordinators
 from cloud.layout import Layout
+from cloud.tracking.settings import TrackingSettings
 from shared.errors import RefusedError
 from shared.ids import fleet_id, tenant_id
-from shared.task_compute import Compute, Precision, check_compute
+from shared.task_compute import Compute, check_compute
 
 PREFIX = "HINTERLAND_"
 DEFAULT_DIRECTORY = "/var/lib/hinterland-coordinator"
@@ -95,6 +97,9 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Persons that must approve a release before it is signed: 0, 1 or 2; of two, neither may be the one who
     ordered it."""
 
+    budget_approvals: int = 0
+    """Persons, beside the one who asks, that must agree before a population's privacy budget grows: 0, 1 or 2."""
+
     per_minute: int = 6000
     """Requests of one operator."""
 
@@ -117,42 +122,6 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     renew_s: float = 600.0
     """Time between two looks at what must be signed again before it expires."""
-
-
-class JobSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Work on data of the company's own, in processes beside the coordinator."""
-
-    data: str = ""
-    """Directory with the data sets, one `NAME.npz` each; `data` in the coordinator's when empty."""
-
-    device: str = "auto"
-    """Where first weights are trained and trained weights judged: `auto` (a GPU where there is one), `cpu`, `cuda`,
-    `cuda:1`."""
-
-    precision: Precision = Precision.AUTO
-    """Numbers in which training multiplies."""
-
-
-class TrackingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where federated runs are told to an experiment tracker."""
-
-    mlflow_url: str = ""
-    """An MLflow tracking server, for example `https://mlflow.example`; none when empty."""
-
-    experiment: str = "hinterland"
-    """Under which the runs stand; made if there is none."""
-
-    token_file: str = ""
-    """File with a token, or with `name:password`; nothing is shown to the server when empty."""
-
-    ca_file: str = ""
-    """Authority of its certificate, PEM; the system's when empty."""
-
-    deadline_s: float = 5.0
-    """For a connection, and again for each answer."""
-
-    every_s: float = 5.0
-    """Between two looks at what is new."""
 
 
 class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -369,6 +338,8 @@ def make_settings(document: Mapping[str, Any], environ: Mapping[str, str], *, di
     tenant_id(settings.identity.tenant)
     if settings.access.approvals not in (0, 1, 2):
         raise RefusedError("a release waits for 0, 1 or 2 approvals", hint="Correct [access] approvals.")
+    if settings.access.budget_approvals not in (0, 1, 2):
+        raise RefusedError("a budget waits for 0, 1 or 2 approvals", hint="Correct [access] budget_approvals.")
     if not settings.identity.fleets:
         raise RefusedError("a coordinator needs a fleet", hint="Name one: `--fleet default`.")
     for fleet in settings.identity.fleets:

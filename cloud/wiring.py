@@ -270,6 +270,7 @@ def build(
         witness=lambda: anchoring.witness(repository.signed),
         health=health,
         metrics=lambda: expose(sources),
+        budget_approvals=settings.access.budget_approvals,
     )
     return Coordinator(
         settings=settings,

@@ -138,6 +138,12 @@ class Client:
         """Promise a population a budget over all runs."""
         return self._send("PUT", f"/privacy/{quote(population, safe='')}", budget, Population)
 
+    def vote_on_budget(self, population: str, *, digest: str, approved: bool, reason: str) -> Population:
+        """Approve or reject a greater privacy budget that was looked at."""
+        word = "approve" if approved else "reject"
+        path = f"/privacy/{quote(population, safe='')}/{word}"
+        return self._send("POST", path, Verdict(digest=digest, reason=reason), Population)
+
     def fleets(self) -> list[Fleet]:
         """Every fleet, and how it is sent model bytes."""
         return self._get("/fleets", list[Fleet])

@@ -54,7 +54,7 @@ class KeyIssued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Approve or reject a release."""
+    """Approve or reject a release, a rollout or a privacy budget."""
 
     digest: str
     """`Release.content` of what was looked at; another release of the same name gains nothing from it."""

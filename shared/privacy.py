@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from shared.access import Vote
+
 
 class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
     """A sum of updates that was made known under noise."""
@@ -32,6 +34,15 @@ class Population(msgspec.Struct, frozen=True, kw_only=True):
     """What no run may pass, at `budget_delta`; None if nothing was promised, and each run has its own terms only."""
 
     budget_delta: float | None = None
+    proposed_epsilon: float | None = None
+    """A greater budget that waits for people, at `proposed_delta`; None if none does."""
+
+    proposed_delta: float | None = None
+    proposed_by: str = ""
+    proposal: str = ""
+    """What approvers vote on: digest of the proposal."""
+
+    votes: list[Vote] = []
     disclosures: list[Disclosure]
     """Oldest first; those of runs that the caller may see."""
 

@@ -47,6 +47,9 @@ class Services:
     health: Callable[[], Mapping[str, str]]
     """Part → `ok` or what is wrong."""
 
+    budget_approvals: int = 0
+    """Persons beside the proposer who must agree to a greater privacy budget."""
+
     metrics: Callable[[], bytes] = bytes
     """One scrape in Prometheus' text format."""
 

@@ -113,8 +113,12 @@ def with_spent(connection: Connection, spec: RunSpec) -> RunSpec:
     return msgspec.structs.replace(spec, privacy=msgspec.structs.replace(spec.privacy, spent=charges))
 
 
-def set_budget(connection: Connection, population: str, wanted: Budget, *, at: float, by: str, reason: str) -> None:
+def set_budget(
+    connection: Connection, population: str, wanted: Budget, *, at: float, by: str, reason: str, needed: int = 0
+) -> None:
     """Promise a population a budget over all runs.
+
+    A greater one than was promised only waits where `needed` others must agree (`cloud.loop.budget_votes`).
 
     Raises:
         ContractError: no population's name.
@@ -128,18 +132,28 @@ def set_budget(connection: Connection, population: str, wanted: Budget, *, at: f
     store = Privacy(connection)
     held = store.budget(population)
     row = BudgetRow(population=population, epsilon=wanted.epsilon, delta=wanted.delta, at=at, by=by, reason=reason)
-    store.put_budget(row)
+    greater = held is not None and (row.epsilon > held.epsilon or row.delta > held.delta)
+    if greater and needed:
+        store.propose(row)
+    else:
+        store.put_budget(row)
+    tell_budget(connection, row, before=held, proposed=greater and needed > 0)
+
+
+def tell_budget(connection: Connection, row: BudgetRow, *, before: BudgetRow | None, proposed: bool = False) -> None:
+    """Have log and timeline say what a population is promised now, or is to be."""
     AuditLog(connection).add(
-        at=at,
-        actor=by,
-        action="privacy.budget",
-        subject=population,
-        reason=reason,
-        before={"epsilon": held.epsilon, "delta": held.delta} if held else {},
-        after={"epsilon": wanted.epsilon, "delta": wanted.delta},
+        at=row.at,
+        actor=row.by,
+        action="privacy.propose" if proposed else "privacy.budget",
+        subject=row.population,
+        reason=row.reason,
+        before={"epsilon": before.epsilon, "delta": before.delta} if before else {},
+        after={"epsilon": row.epsilon, "delta": row.delta},
     )
-    text = f"{population} is promised ε = {wanted.epsilon:g} at δ = {wanted.delta:g}: {reason}"
-    Events(connection).add("privacy.budget", population, text, at=at)
+    word = "would be promised" if proposed else "is promised"
+    text = f"{row.population} {word} ε = {row.epsilon:g} at δ = {row.delta:g}: {row.reason}"
+    Events(connection).add("privacy.propose" if proposed else "privacy.budget", row.population, text, at=row.at)
 
 
 def _check_alone(connection: Connection, population: str) -> None:

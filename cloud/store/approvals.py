@@ -1,10 +1,11 @@
-"""What people said of releases and of rollouts."""
+"""What people said of releases, of rollouts and of privacy budgets."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Connection, Table, delete, select
 
 from cloud.access.approvals import Vote
+from cloud.store.privacy_tables import proposal_votes
 from cloud.store.rows import columns, many
 from cloud.store.tables import approvals, audit, rollout_votes
 
@@ -22,6 +23,11 @@ class Votes:
         """Votes on rollouts."""
         return cls(connection, table=rollout_votes, about=rollout_votes.c.rollout)
 
+    @classmethod
+    def on_budgets(cls, connection: Connection) -> Votes:
+        """Votes on greater privacy budgets."""
+        return cls(connection, table=proposal_votes, about=proposal_votes.c.population)
+
     def put(self, vote: Vote) -> None:
         """Keep a vote; a person's newer one replaces the older."""
         values = columns(vote)
@@ -31,7 +37,7 @@ class Votes:
         self._connection.execute(self._table.insert().values({self._about.name: subject} | values))
 
     def of(self, subject: str) -> list[Vote]:
-        """Every vote on a release or rollout, oldest first."""
+        """Every vote on one of them, oldest first."""
         said = [self._table.c[name] for name in ("principal", "digest", "approved", "reason", "at")]
         query = select(self._about.label("subject"), *said).where(self._about == subject)
         return many(self._connection, query.order_by(self._table.c.at, self._table.c.principal), Vote)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 
-from cloud.store.privacy_tables import budgets, disclosures
+from cloud.store.privacy_tables import budgets, disclosures, proposals
 from cloud.store.rows import columns, many, one
 
 
@@ -65,10 +65,22 @@ class Privacy:
         return one(self._connection, select(budgets).where(budgets.c.population == population), BudgetRow)
 
     def put_budget(self, row: BudgetRow) -> None:
-        """Insert or replace a promise."""
-        where = budgets.c.population == row.population
-        if self._connection.execute(update(budgets).where(where).values(**columns(row))).rowcount == 0:
-            self._connection.execute(budgets.insert().values(**columns(row)))
+        """Insert or replace a promise; what was proposed before it is over."""
+        self._put(budgets, row)
+        self._connection.execute(delete(proposals).where(proposals.c.population == row.population))
+
+    def proposal(self, population: str) -> BudgetRow | None:
+        """The promise that waits for people, or None."""
+        return one(self._connection, select(proposals).where(proposals.c.population == population), BudgetRow)
+
+    def propose(self, row: BudgetRow) -> None:
+        """Insert or replace what waits for people."""
+        self._put(proposals, row)
+
+    def _put(self, table: Table, row: BudgetRow) -> None:
+        where = table.c.population == row.population
+        if self._connection.execute(update(table).where(where).values(**columns(row))).rowcount == 0:
+            self._connection.execute(table.insert().values(**columns(row)))
 
 
 _NAMES = (disclosures.c.population, budgets.c.population)

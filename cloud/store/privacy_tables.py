@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, Integer, String, Table, Text
+from sqlalchemy import Boolean, Column, Double, Integer, String, Table, Text
 
-from cloud.store.base import NAME, metadata
+from cloud.store.base import DIGEST, NAME, metadata
 
 disclosures = Table(
     "disclosures",
@@ -28,4 +28,26 @@ budgets = Table(
     Column("at", Double, nullable=False),
     Column("by", NAME, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+proposals = Table(
+    "privacy_proposals",
+    metadata,
+    Column("population", NAME, primary_key=True),  # a newer one takes the place of the older
+    Column("epsilon", Double, nullable=False),
+    Column("delta", Double, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("by", NAME, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+proposal_votes = Table(
+    "privacy_votes",
+    metadata,
+    Column("population", NAME, primary_key=True),
+    Column("principal", String(160), primary_key=True),
+    Column("digest", DIGEST, nullable=False),  # of the proposal that was looked at
+    Column("approved", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Double, nullable=False),
 )

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloud.settings import TrackingSettings
 from cloud.store.database import Database
 from cloud.store.jobs import CentralJobs
 from cloud.store.releases import Releases
 from cloud.store.runs import OPEN, Round, Run, Runs, RunState
 from cloud.store.tracked import Tracked, TrackedRun
 from cloud.tracking.mlflow import Metric, MlflowServer
+from cloud.tracking.settings import TrackingSettings
 from shared.errors import HinterlandError, RefusedError
 
 log = logging.getLogger(__name__)

@@ -76,6 +76,12 @@ CALLS: dict[tuple[str, str], Call] = {
     ("PUT", "/v1/privacy/{population}"): Call(
         "/privacy/street", "release-manager", {"epsilon": 8.0, "delta": 1e-5, "reason": "x"}, fleet="*"
     ),
+    ("POST", "/v1/privacy/{population}/approve"): Call(
+        "/privacy/street/approve", "release-manager", {"digest": "0" * 64, "reason": "x"}, fleet="*", status=409
+    ),
+    ("POST", "/v1/privacy/{population}/reject"): Call(
+        "/privacy/street/reject", "release-manager", {"digest": "0" * 64, "reason": "x"}, fleet="*", status=409
+    ),
     ("GET", "/v1/fleets"): Call("/fleets", shared=True),
     ("GET", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution"),
     ("PUT", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution", "operator", {"rate_mib_s": 2.0}),

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
 from cloud.audit.log import AuditLog
+from cloud.loop.budget_votes import proposal_digest
+from cloud.store.privacy import BudgetRow, Privacy
 from cloud.store.quarantine import Quarantine, Strike
 from cloud.store.releases import Releases
 from cloud.store.tables import metadata
@@ -166,6 +168,13 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
     promise = {"epsilon": 8.0, "delta": 1e-5, "reason": "as agreed"}
     path = "/v1/privacy/street"
     await play("PUT /v1/privacy/{population}", "privacy.budget", path=path, reason="as agreed", json=promise)
+    with world.database.write() as connection:
+        proposal = BudgetRow(population="street", epsilon=9.0, delta=1e-5, at=1.0, by="operator:eve", reason="more")
+        Privacy(connection).propose(proposal)
+    said = {"digest": proposal_digest(proposal), "reason": "asked again"}
+    for word in ("reject", "approve"):
+        where, path = f"POST /v1/privacy/{{population}}/{word}", f"/v1/privacy/street/{word}"
+        await play(where, f"privacy.{word}", path=path, reason="asked again", json=said)
 
     asked = {"name": "bob", "roles": ["viewer"], "reason": "joined"}
     await play("POST /v1/keys", "key.create", reason="joined", json=asked)
