@@ -21,6 +21,8 @@ import numpy as np
 Mode = Literal["live", "silent", "frozen", "broken"]
 """`silent` sends nothing, `frozen` the last key frame again and again, `broken` slices of noise."""
 
+Codec = Literal["h264", "h265"]
+
 PAYLOAD = 1400
 """Bytes of an RTP packet beyond its header."""
 
@@ -32,20 +34,23 @@ class Unit(NamedTuple):
     key: bool
 
 
-def make_clip(*, frames: int = 50, size: tuple[int, int] = (160, 120), gop: int = 10, seed: int = 0) -> list[Unit]:
-    """H.264 of a bright square that moves over noise, a key frame every `gop` frames."""
+def make_clip(
+    *, frames: int = 50, size: tuple[int, int] = (160, 120), gop: int = 10, seed: int = 0, codec: Codec = "h264"
+) -> list[Unit]:
+    """A bright square that moves over noise, a key frame every `gop` frames."""
     width, height = size
-    codec = av.CodecContext.create("libx264", "w")
-    codec.width, codec.height, codec.pix_fmt, codec.time_base = width, height, "yuv420p", Fraction(1, 25)
-    codec.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(gop), "x264-params": "scenecut=0"}
+    context = av.CodecContext.create({"h264": "libx264", "h265": "libx265"}[codec], "w")
+    context.width, context.height, context.pix_fmt, context.time_base = width, height, "yuv420p", Fraction(1, 25)
+    own = {"h264": {"x264-params": "scenecut=0"}, "h265": {"x265-params": f"keyint={gop}:scenecut=0:log-level=none"}}
+    context.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(gop)} | own[codec]
     noise = np.random.default_rng(seed)
     packets = []
     for index in range(frames):
         image = noise.integers(60, 90, (height, width, 3), dtype=np.uint8)
         left = index * 3 % (width - 20)
         image[40:60, left : left + 20] = 230
-        packets += codec.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))
-    packets += codec.encode(None)
+        packets += context.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))
+    packets += context.encode(None)
     return [Unit(tuple(split(bytes(packet))), packet.is_keyframe) for packet in packets]
 
 
@@ -61,6 +66,7 @@ class Camera:
 
     clip: Sequence[Unit]
     fps: float = 25.0
+    codec: Codec = "h264"
     user: str = ""
     password: str = ""
     scheme: Literal["basic", "digest"] = "digest"
@@ -193,12 +199,15 @@ class Session:
         return fields.get("response", "").strip('"') == _md5(f"{ha1}:{self.nonce}:{ha2}")
 
     def sdp(self) -> bytes:
-        sets = [nal for nal in self.camera.clip[0].nals if nal[0] & 31 in {7, 8}]
-        sprop = ",".join(base64.b64encode(nal).decode() for nal in sets)
+        sets = {kind(nal, self.camera.codec): base64.b64encode(nal).decode() for nal in self.camera.clip[0].nals}
+        if self.camera.codec == "h264":
+            form = f"packetization-mode=1;profile-level-id=42c01e;sprop-parameter-sets={sets[7]},{sets[8]}"
+        else:
+            form = f"sprop-vps={sets[32]};sprop-sps={sets[33]};sprop-pps={sets[34]}"
         return (
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=street\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=control:*\r\n"
-            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:trackID=0\r\n"
-            f"a=fmtp:96 packetization-mode=1;profile-level-id=42c01e;sprop-parameter-sets={sprop}\r\n"
+            f"m=video 0 RTP/AVP 96\r\na=rtpmap:96 {self.camera.codec.upper()}/90000\r\na=control:trackID=0\r\n"
+            f"a=fmtp:96 {form}\r\n"
         ).encode()
 
     async def set_up(self, headers: dict[str, str]) -> None:
@@ -229,7 +238,7 @@ class Session:
                 index += 1
                 camera.shown = unit if unit.key else camera.shown
             nals = [noise(nal) for nal in unit.nals] if camera.mode == "broken" else unit.nals
-            for payload, last in packets(nals):
+            for payload, last in packets(nals, camera.codec):
                 head = struct.pack(
                     "!BBHII", 0x80, 96 | 0x80 * last, number & 0xFFFF, int(count / camera.fps * 90_000), 7
                 )
@@ -239,22 +248,28 @@ class Session:
             await self.writer.drain()
 
 
+def kind(nal: bytes, codec: Codec) -> int:
+    """The type of a NAL unit."""
+    return nal[0] & 31 if codec == "h264" else nal[0] >> 1 & 63
+
+
 def noise(nal: bytes) -> bytes:
-    """A slice of the same length and type, and of no sense."""
-    return nal if nal[0] & 31 in {7, 8} else nal[:1] + random.Random(0).randbytes(len(nal) - 1)
+    """An H.264 slice of the same length and type, and of no sense."""
+    return nal if kind(nal, "h264") in {7, 8} else nal[:1] + random.Random(0).randbytes(len(nal) - 1)
 
 
-def packets(nals: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """RTP payloads (RFC 6184: single NAL units and FU-A), and whether each is a frame's last."""
+def packets(nals: Sequence[bytes], codec: Codec) -> Iterator[tuple[bytes, bool]]:
+    """RTP payloads (RFC 6184, RFC 7798: single NAL units and fragments), and whether each is a frame's last."""
     for index, nal in enumerate(nals):
         final = index == len(nals) - 1
         if len(nal) <= PAYLOAD:
             yield nal, final
             continue
-        pieces = [nal[at : at + PAYLOAD] for at in range(1, len(nal), PAYLOAD)]
+        head = bytes([nal[0] & 0xE0 | 28]) if codec == "h264" else bytes([nal[0] & 0x81 | 49 << 1, nal[1]])
+        pieces = [nal[at : at + PAYLOAD] for at in range(len(head), len(nal), PAYLOAD)]
         for number, piece in enumerate(pieces):
             first, last = number == 0, number == len(pieces) - 1
-            yield bytes([nal[0] & 0xE0 | 28, 0x80 * first | 0x40 * last | nal[0] & 31]) + piece, final and last
+            yield head + bytes([0x80 * first | 0x40 * last | kind(nal, codec)]) + piece, final and last
 
 
 def _md5(text: str) -> str:

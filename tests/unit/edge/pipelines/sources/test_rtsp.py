@@ -97,6 +97,13 @@ async def test_frames_come_with_their_times(camera: Camera, transport: Any) -> N
     assert [line.split()[0] for line in camera.asked][:2] == ["OPTIONS", "DESCRIBE"]
 
 
+async def test_h265_is_read_too() -> None:
+    with Camera(make_clip(codec="h265"), codec="h265") as camera:
+        async with viewing(of(camera)) as viewer:
+            await viewer.sees(20)
+    assert not viewer.stalls
+
+
 @pytest.mark.parametrize("scheme", ["basic", "digest"])
 async def test_credentials_open_a_camera_and_are_said_nowhere(
     clip: Sequence[Unit], scheme: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
