@@ -123,9 +123,11 @@ class Agent:
         return work
 
     def _watchdog(self) -> Watchdog:
-        """Longest that an input may be in work: its model starts again, then champion and challenger answer."""
+        """Longest that an input may be in work: its model starts again, all others have their turn with it, then
+        champion and challenger answer.
+        """
         bounds = self.settings.inference
-        limit_s = bounds.load_s + 4 * bounds.answer_s
+        limit_s = bounds.load_s + (3 + len(self.pipelines)) * bounds.answer_s
         return Watchdog(self.notifier, self.pipelines, clock=self.clock, limit_s=limit_s)
 
     async def _label_forever(self) -> None:
