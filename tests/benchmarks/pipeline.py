@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +30,30 @@ from edge.pipelines.answer import Result
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.sources.film import Scaler, play
-from edge.pipelines.sources.port import Sample
+from edge.pipelines.sources.port import Sample, Source
+from edge.pipelines.sources.replay import Recording, ReplaySource
 from edge.pipelines.sources.video import VideoSettings, video_source
 from edge.pipelines.tasks.interpret import Interpreter
 from shared.bundle import Schema
 from shared.clock import SystemClock
+from shared.messages import Stall
+from shared.task import Moments
+from shared.tasks import adapter
 from simulations.detector.labels import SCHEMA
 from simulations.packages import Data, fetch
 from tests.benchmarks.figure import Figure, compare
 from tests.models import place
 
-FRAMES, TURNS = 300, 5
-CAMERAS = 4
+FRAMES, TURNS = 300, 8
+CAMERAS, EACH = 4, 150
+BATCH, BATCHES = 64, 300
+"""Windows handed to the model at once, and how often."""
+
+PACE, PACED = 100.0, 1000
+"""Windows a second of a sensor whose answers are timed one by one, and how many."""
+
+FPS, SWAPS = 25.0, 6
+"""Frames a second while models are swapped, and how often they are."""
 
 
 class Arrivals:
@@ -48,9 +61,36 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.at: list[float] = []
+        self.late_ms: list[float] = []
+        """Milliseconds since the input was ready."""
 
     def put(self, sample: Sample, result: Result) -> None:
         self.at.append(time.perf_counter())
+        self.late_ms.append((time.monotonic() - sample.ready) * 1e3)
+
+
+class Paced:
+    """Windows one at a time; each is ready when it is handed over, so that no timer's lateness counts as ours."""
+
+    received, dropped = 0, MappingProxyType[str, int]({})
+
+    def __init__(self, windows: NDArray[np.float32]) -> None:
+        self._left = iter(windows)
+
+    def stalls(self) -> list[Stall]:
+        return []
+
+    def fit(self, schema: Schema) -> None:
+        """Windows are as they are."""
+
+    async def take(self, limit: int) -> list[Sample]:
+        await asyncio.sleep(1 / PACE)
+        self.received += 1
+        now = time.monotonic()
+        return [Sample(id=f"wrist:{self.received}", x=x, at=0.0, ready=now) for x in islice(self._left, 1)]
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +100,13 @@ class Device:
     host: ModelHost
     speaker: Speaker
 
-    def pipeline(self, name: str, source: object, sink: Arrivals, *, model: str = "detector") -> Pipeline:
+    def pipeline(
+        self, name: str, source: Source, sink: Arrivals, *, model: str = "detector", batch: int = 16
+    ) -> Pipeline:
         """A pipeline as an agent makes it."""
         return Pipeline(
-            PipelineSettings(name=name, model=model),
-            source=source,  # type: ignore[arg-type]
+            PipelineSettings(name=name, model=model, batch=batch),
+            source=source,
             host=self.host,
             emit=self.speaker,
             clock=SystemClock(),
@@ -77,6 +119,12 @@ def measure() -> Iterator[Figure]:
     data = fetch(Path(".hinterland") / "data")
     with tempfile.TemporaryDirectory() as directory:
         yield from asyncio.run(_measure(Path(directory), data))
+    with tempfile.TemporaryDirectory() as directory:
+        yield asyncio.run(_measure_windows(Path(directory)))
+    with tempfile.TemporaryDirectory() as directory:
+        yield asyncio.run(_measure_latency(Path(directory)))
+    with tempfile.TemporaryDirectory() as directory:
+        yield asyncio.run(_measure_swaps(Path(directory), data))
 
 
 async def _measure(directory: Path, data: Data) -> list[Figure]:
@@ -96,7 +144,8 @@ async def _measure(directory: Path, data: Data) -> list[Figure]:
         if turn:
             best = {name: min(seconds, best.get(name, seconds)) for name, seconds in took.items()}
     await device.host.close()
-    fps = {name: FRAMES / seconds for name, seconds in best.items()}
+    frames = {"one": FRAMES, "four": CAMERAS * EACH, "bare": FRAMES, "decode": FRAMES}
+    fps = {name: frames[name] / seconds for name, seconds in best.items()}
     slower = min(fps["bare"], fps["decode"])
     return [
         compare(
@@ -116,8 +165,8 @@ async def _measure(directory: Path, data: Data) -> list[Figure]:
 
 
 async def _film(device: Device, path: Path, cameras: int) -> float:
-    """Seconds for `FRAMES` frames, shared by so many cameras."""
-    clock, share = SystemClock(), FRAMES // cameras
+    """Seconds for `FRAMES` frames of one camera, or `EACH` of several at once."""
+    clock, share = SystemClock(), FRAMES if cameras == 1 else EACH
     sinks = [Arrivals() for _ in range(cameras)]
     pipelines = []
     for number, sink in enumerate(sinks):
@@ -134,6 +183,84 @@ async def _film(device: Device, path: Path, cameras: int) -> float:
 
     await asyncio.gather(*(play_one(*pair) for pair in zip(pipelines, sinks, strict=True)))
     return max(sink.at[share - 1] for sink in sinks) - began
+
+
+async def _measure_windows(directory: Path) -> Figure:
+    """A sensor's windows as fast as they are taken."""
+    model, schema = _activity()
+    device = await _device(directory, model, schema, name="activity")
+    bare = OnnxSession.from_bytes(model)
+    x = np.random.default_rng(1).normal(size=(BATCH * BATCHES, *schema.input_shape)).astype(np.float32)
+    recording = Recording(x, ("",) * len(x))
+    best = {"ours": float("inf"), "bare": float("inf")}
+    for _ in range(TURNS + 1):
+        source = ReplaySource(recording, stream="wrist", rate=1e9, clock=SystemClock())
+        sink = Arrivals()
+        pipeline = device.pipeline("wrist", source, sink, model="activity", batch=BATCH)
+        began = time.perf_counter()
+        await pipeline.run()
+        best["ours"] = min(best["ours"], sink.at[-1] - began)
+        assert len(sink.at) == len(x)
+        best["bare"] = min(best["bare"], _timed(lambda: [bare.run(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]))
+    await device.host.close()
+    return compare(
+        name="pipeline.windows", ours=len(x) / best["ours"], peer=len(x) / best["bare"], unit="windows/s",
+        better="higher", what_ours=f"windows to classes, reports and sketches, {BATCH} at once",
+        what_peer=f"session.run of the same model, {BATCH} at once, one thread",
+    )  # fmt: skip
+
+
+async def _measure_latency(directory: Path) -> Figure:
+    """One window at a time, at a sensor's pace: from the moment it is ready to the moment its answer is there."""
+    model, schema = _activity()
+    device = await _device(directory, model, schema, name="activity")
+    x = np.random.default_rng(1).normal(size=(PACED, *schema.input_shape)).astype(np.float32)
+    sink = Arrivals()
+    await device.pipeline("wrist", Paced(x), sink, model="activity").run()
+    await device.host.close()
+    bare, alone = OnnxSession.from_bytes(model), []
+    for window in x:
+        time.sleep(1 / PACE)  # as cold as the pipeline's
+        alone.append(_timed(partial(bare.run, window[np.newaxis])) * 1e3)
+    ours, peer = float(np.percentile(sink.late_ms, 99)), float(np.percentile(alone, 99))
+    return compare(
+        name="pipeline.latency_p99", ours=ours, peer=peer, unit=f"ms ({ours - peer:.2f} added)", better="lower",
+        what_ours=f"handed over to answered, 99th percentile of {PACED} windows at {PACE:.0f} a second",
+        what_peer="session.run at the same pace, 99th percentile",
+    )  # fmt: skip
+
+
+async def _measure_swaps(directory: Path, data: Data) -> Figure:
+    """A camera whose model is swapped again and again: the longest time without an answer, and what was lost."""
+    model = data.detector_int8.read_bytes()
+    device = await _device(directory, model, SCHEMA, name="detector")
+    clock, sink = SystemClock(), Arrivals()
+    source = video_source(VideoSettings(path=data.vtest, fps=FPS, loop=True), stream="c", clock=clock)
+    running = asyncio.create_task(device.pipeline("c", source, sink).run())
+    while len(sink.at) < 10:
+        await asyncio.sleep(0.01)
+    for counter in range(2, SWAPS + 2):
+        await device.host.activate(
+            "detector", *place(directory, model, model="detector", schema=SCHEMA, counter=counter)
+        )
+        await asyncio.sleep(1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await device.host.close()
+    assert source.late == 0, f"{source.late} frames were dropped"
+    gap = float(np.diff(sink.at).max()) * FPS
+    return compare(
+        name="pipeline.swap_gap", ours=gap, peer=2.0, unit="frame times", better="lower",
+        what_ours=f"longest time between two answers of a camera of {FPS:.0f} frames/s over {SWAPS} swaps, none dropped",
+        what_peer="what is allowed",
+    )  # fmt: skip
+
+
+def _activity() -> tuple[bytes, Schema]:
+    task = adapter("activity")
+    moments = Moments(count=100, total=np.zeros(6), square=np.full(6, 100.0))
+    schema = Schema(kind="classification", labels=list(task.labels), input_shape=list(task.input_shape))
+    return task.to_onnx(task.initial(seed=1, moments=moments)), schema
 
 
 async def _device(directory: Path, model: bytes, schema: Schema, *, name: str) -> Device:
