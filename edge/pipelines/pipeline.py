@@ -205,9 +205,11 @@ class Pipeline:
     async def _carry(self, samples: Sequence[Sample], before: asyncio.Task[None] | None) -> None:
         """Answer `samples` and account for them, after those `before`."""
         turn = await self._answer(samples)
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        self._account(turn)
+        try:
+            if before is not None and not before.done():
+                await asyncio.wait([before])
+        finally:  # what was answered counts, also of a pipeline that is stopped meanwhile
+            self._account(turn)
         self._shadow.show(turn.left)
 
     async def _answer(self, samples: Sequence[Sample]) -> Turn:

@@ -251,7 +251,7 @@ async def _measure_swaps(directory: Path, data: Data) -> Figure:
     gap = float(np.diff(sink.at).max()) * FPS
     return compare(
         name="pipeline.swap_gap", ours=gap, peer=2.0, unit="frame times", better="lower",
-        what_ours=f"longest time between two answers of a camera of {FPS:.0f} frames/s over {SWAPS} swaps, none dropped",
+        what_ours=f"longest time between answers, {FPS:.0f} frames/s, {SWAPS} swaps, none dropped",
         what_peer="what is allowed",
     )  # fmt: skip
 
