@@ -27,6 +27,7 @@ from edge.operate.sparing import Sparing
 from edge.operate.systemd import Notifier
 from edge.operate.throttle import Limits, Throttle
 from edge.pipelines.making import PipelineMaker
+from edge.pipelines.scene.policy import MaskKeeper
 from edge.pipelines.state import State
 from edge.relay.address import Address
 from edge.relay.neighbours import Relays, Site
@@ -110,6 +111,7 @@ def build(
     async def report(status: UpdateStatus) -> None:
         await uplink.say(Up.UPDATE, status)
 
+    masks = MaskKeeper(settings.state / "policy" / "masks", device=identity.device)
     updates = Parts(
         device=identity.device,
         models=settings.state / "models",
@@ -129,6 +131,7 @@ def build(
         clock=clock,
         random=random,
         preflight=Preflight(facts, _policy(settings, ways), models=settings.state / "models", clock=clock),
+        masks=masks.accept,
         neighbours=Site(shelf=shelf, relays=_relays(settings, passport, clock)),
     )
     reconciler = Reconciler(updates)
@@ -142,6 +145,7 @@ def build(
         random=random,
         reference=reference,
         facts=facts,
+        masks=masks,
     )
     pipelines = [maker.make(wanted) for wanted in settings.pipelines]
     serving = make_serving(

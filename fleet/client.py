@@ -20,6 +20,7 @@ from shared.distribution import Distribution, Fleet
 from shared.errors import ContractError, RefusedError, TransportError
 from shared.ids import Digest, sha256
 from shared.jobs import Cancellation, CentralJob, EvaluationRequest, Said
+from shared.masks import FleetMasks
 from shared.privacy import Budget, Population
 from shared.quarantine import Released, Suspect
 
@@ -156,6 +157,15 @@ class Client:
         """Say how a fleet is sent model bytes from now on; or only have it checked."""
         path = f"/fleets/{quote(fleet, safe='')}/distribution{_dry(dry_run)}"
         return self._send("PUT", path, rule, Fleet, reason=reason)
+
+    def masks(self, fleet: str) -> FleetMasks:
+        """What a fleet's cameras hide."""
+        return self._get(f"/fleets/{quote(fleet, safe='')}/masks", FleetMasks)
+
+    def mask(self, fleet: str, masks: FleetMasks, *, dry_run: bool = False, reason: str = "") -> FleetMasks:
+        """Say what a fleet's cameras hide from now on; or only have it checked."""
+        path = f"/fleets/{quote(fleet, safe='')}/masks{_dry(dry_run)}"
+        return self._send("PUT", path, masks, FleetMasks, reason=reason)
 
     def models(self) -> list[api.Line]:
         """Every model line."""

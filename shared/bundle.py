@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -203,6 +203,10 @@ class FleetDesired(msgspec.Struct, frozen=True, kw_only=True):
 
     challengers: dict[str, dict[str, Challenge]] = {}
     """Device → model → what is to run in its release's shadow."""
+
+    masks: Any = {}
+    """Device or `*` → pipeline or `*` → privacy masks (`shared.masks`). Untyped, so that a device that does not
+    understand them still gets the rest, and knows that there is something to hide."""
 
     format: int = 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -51,8 +51,17 @@ class Mask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
-MaskPolicy = Mapping[str, Mapping[str, Sequence[Mask]]]
-"""Device or `*` → pipeline or `*` → masks."""
+class FleetMasks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a fleet's operators hide, as the HTTP API says it."""
+
+    devices: dict[str, dict[str, Annotated[list[Mask], msgspec.Meta(max_length=MAX_MASKS)]]] = {}
+    """Device or `*` → pipeline or `*` → masks."""
+
+    @property
+    def signed(self) -> dict[str, Any]:
+        """As it is read back out of a signed document, so that the two can be compared."""
+        said: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self.devices))
+        return said
 
 
 def read_masks(said: Any) -> list[Mask]:

@@ -51,6 +51,7 @@ class DeviceWorld:
         self.patience = PATIENCE
         self.preflight: Preflight | None = None
         self.neighbours: Neighbours | None = None
+        self.masks: Callable[[Any], object] | None = None
         self.hardware = ["cpu"]
         self.runtimes = [Runtime.ONNXRUNTIME]
         self.unexecuted = False
@@ -97,6 +98,7 @@ class DeviceWorld:
             patience=self.patience,
             preflight=self.preflight,
             neighbours=self.neighbours,
+            masks=self.masks,
         )
         return Reconciler(self.parts)
 

@@ -33,6 +33,7 @@ from cloud.rollout.target import matching, place
 from cloud.store.database import Database
 from cloud.store.devices import Devices
 from cloud.store.events import Events
+from cloud.store.masks import Masks
 from cloud.store.releases import Releases
 from cloud.store.rollouts import Rollouts
 from cloud.store.shadows import Shadows
@@ -84,7 +85,7 @@ class RolloutKeeper:
                 self._advance(connection, self._look(connection, name))
 
     def sign(self) -> None:
-        """Make each fleet's signed state say what its rollouts say.
+        """Make each fleet's signed state say what its rollouts and its privacy masks say.
 
         The state is a function of the database, so a crash between the two costs one turn. Who is to have a release
         that is not signed yet keeps until then what was signed before.
@@ -96,8 +97,9 @@ class RolloutKeeper:
         for fleet in self.repository.fleets():
             with self.database.read() as connection:
                 wanted = desired(fleet, Rollouts(connection).all(fleet=fleet))
+                masks = Masks(connection).of(fleet).signed
             held = self.repository.desired(fleet)
-            wanted = signable(wanted, held=held, published=published)
+            wanted = msgspec.structs.replace(signable(wanted, held=held, published=published), masks=masks)
             if wanted != held:
                 self._sign(wanted, held=held)
 

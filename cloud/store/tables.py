@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from cloud.store.base import COUNTER, DIGEST, NAME, metadata
 from cloud.store.distribution_tables import distribution
+from cloud.store.mask_tables import fleet_masks
 from cloud.store.privacy_tables import budgets, disclosures
 from cloud.store.quarantine_tables import quarantine, strikes
 from cloud.store.rollout_tables import rollout_devices, rollout_votes, rollouts, shadow_evidence, shadow_waves
@@ -32,6 +33,7 @@ __all__ = [
     "budgets",
     "disclosures",
     "distribution",
+    "fleet_masks",
     "metadata",
     "quarantine",
     "rollout_devices",

@@ -16,6 +16,7 @@ from edge.link.speaker import Speaker
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.scene.masks import FrameMask
+from edge.pipelines.scene.policy import MaskKeeper
 from edge.pipelines.sinks import Snapshot
 from edge.pipelines.sources.making import make_source
 from edge.pipelines.tasks.interpret import Interpreter
@@ -39,11 +40,13 @@ class PipelineMaker:
     random: Random
     reference: ReferenceWriter
     facts: Facts
+    masks: MaskKeeper
 
     def make(self, wanted: conf.Pipeline) -> Pipeline:
         """Make one pipeline."""
         reporting = self.settings.reporting
         hooks = self._hooks(wanted)
+        mask = self.masks.guard(wanted.name, FrameMask(wanted.masks))
         return Pipeline(
             PipelineSettings(
                 name=wanted.name,
@@ -53,9 +56,7 @@ class PipelineMaker:
                 drift=DriftSettings(inputs=reporting.drift_inputs, rate=reporting.drift_rate),
                 cores=self.settings.inference.threads,
             ),
-            source=make_source(
-                wanted, self.clock, random=self.random, mask=FrameMask(wanted.masks), last=hooks.thinning
-            ),
+            source=make_source(wanted, self.clock, random=self.random, mask=mask, last=hooks.thinning),
             host=self.host,
             emit=self.speaker,
             clock=self.clock,
@@ -63,7 +64,8 @@ class PipelineMaker:
         )
 
     def _hooks(self, wanted: conf.Pipeline) -> Hooks:
-        thinning = make_thinning(wanted)
+        tempo = Tempo(target_ms=wanted.latency_ms) if wanted.latency_ms else None
+        thinning = None if isinstance(wanted.source, conf.ReplaySource) else Thinning(tempo)
         pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
         interpret = Interpreter(threshold=wanted.threshold)
         if not wanted.remember:
@@ -77,10 +79,3 @@ class PipelineMaker:
             labels_held=partial(self.store.labels_held, wanted.model),
             on_release=partial(self.reference.request, wanted.name, wanted.model),
         )
-
-
-def make_thinning(wanted: conf.Pipeline) -> Thinning | None:
-    """What leaves frames out; None where there are none, and nobody is told then that fewer are worked on."""
-    if isinstance(wanted.source, conf.ReplaySource | conf.Sensor):
-        return None
-    return Thinning(Tempo(target_ms=wanted.latency_ms) if wanted.latency_ms else None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from edge.update.course import Course, Report
 from edge.update.journal import Entry, Journal
@@ -41,6 +43,9 @@ class Parts:
 
     neighbours: Neighbours | None = None
     """Asked before the coordinator is; None for a device that is alone."""
+
+    masks: Callable[[Any], object] | None = None
+    """Told in a worker thread what the fleet hides from view, before anything else of the same signed state counts."""
 
     def course(self, model: str, entry: Entry) -> Course:
         """The way of one release from `entry` on."""

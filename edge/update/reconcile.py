@@ -102,7 +102,9 @@ class Reconciler:
         """Read what the signers want now; what cannot be proven changes nothing but the reports."""
         self._desired, self._silent = Desired(), True
         try:
-            self._desired = await self._parts.trust.desired(self._parts.device)
+            proven = await self._parts.trust.desired(self._parts.device)
+            await self._hide(proven)
+            self._desired = proven
         except TransportError as error:
             log.debug("no fresh metadata yet: %s", error)
         except HinterlandError as error:
@@ -114,6 +116,15 @@ class Reconciler:
                 desired, challenge = self._desired.releases.get(model, ""), self._desired.challengers.get(model)
                 if not attempt.is_wanted(desired=desired, challenger=challenge.release if challenge else ""):
                     attempt.abandon(Event.WITHDRAWN, "no longer desired")
+
+    async def _hide(self, desired: Desired) -> None:
+        """Lay the fleet's masks over all pictures before a model may serve that sees them."""
+        if self._parts.masks is None:
+            return
+        try:
+            await asyncio.to_thread(self._parts.masks, desired.masks)
+        except FaultError as error:  # they hold, and are tried again with the next look
+            log.error("%s", error)  # noqa: TRY400 - expected kind of error
 
     async def pursue(self) -> None:
         """Take every step that is due, to its end; each model line for itself."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edge.inference.kinds import check_kind
 from shared.bundle import Challenge, Release, Runtime, Variant
@@ -32,6 +32,9 @@ class Desired:
 
     challengers: Mapping[str, Challenge] = field(default_factory=dict)
     """Model → what is to run in its shadow."""
+
+    masks: Any = None
+    """The fleet's privacy masks as they were signed, unread; None while nothing is proven."""
 
 
 class Trust:
@@ -67,7 +70,8 @@ class Trust:
         def ask() -> Desired:
             self._client.refresh()
             document = self._client.desired(self._fleet)
-            return Desired(releases=document.for_device(device), challengers=document.challengers.get(device, {}))
+            challengers = document.challengers.get(device, {})
+            return Desired(releases=document.for_device(device), challengers=challengers, masks=document.masks)
 
         return await self._call(ask)
 

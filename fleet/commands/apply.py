@@ -14,6 +14,7 @@ from fleet.documents import Document, read_documents
 from fleet.session import Json, connected, one_line, print_json
 from shared.distribution import Distribution
 from shared.errors import RefusedError
+from shared.masks import FleetMasks
 
 EPILOG = """
 Examples:
@@ -44,8 +45,9 @@ def apply(
     reason: Annotated[str, typer.Option("--reason", help="For the audit log.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Have rollouts, model lines, labels and distribution be as documents say; the same document twice changes nothing.
+    """Have rollouts, model lines, labels, distribution and masks be as documents say.
 
+    The same document twice changes nothing.
     The coordinator looks at all documents before the first one counts, so a file with a mistake in it does nothing.
     """
     with one_line():
@@ -117,6 +119,17 @@ def _distribution(client: Client, body: dict[str, Any], *, dry_run: bool, reason
     return Outcome(kind="distribution", name=name, change=_change(held, after), details=msgspec.to_builtins(after))
 
 
+def _masks(client: Client, body: dict[str, Any], *, dry_run: bool, reason: str) -> Outcome:
+    name = _name(body)
+    try:
+        masks = msgspec.convert({key: value for key, value in body.items() if key not in ("kind", "name")}, FleetMasks)
+    except msgspec.ValidationError as error:
+        raise RefusedError(f"no masks of {name}: {error}", hint="docs/operators.md shows some.") from error
+    held = client.masks(name)
+    after = client.mask(name, masks, dry_run=dry_run, reason=reason)
+    return Outcome(kind="masks", name=name, change=_change(held, after), details=msgspec.to_builtins(after))
+
+
 def _change(before: object, after: object) -> str:
     return "unchanged" if before == after else "changed"
 
@@ -128,6 +141,7 @@ KINDS: dict[str, Send] = {
     "model": _model,
     "device": _device,
     "distribution": _distribution,
+    "masks": _masks,
 }
 """What a document may be about."""
 

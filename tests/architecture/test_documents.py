@@ -22,6 +22,7 @@ from edge.settings import Settings
 from fleet.commands.apply import KINDS
 from fleet.plain_yaml import PlainLoader
 from shared.distribution import Distribution
+from shared.masks import FleetMasks
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -111,6 +112,8 @@ def test_documents_that_operators_apply_parse_as_they_are_shown() -> None:
         if document["kind"] == "distribution":
             rule = {field: value for field, value in document.items() if field not in ("kind", "name")}
             check_rule(msgspec.convert(rule, Distribution))
+        if document["kind"] == "masks":
+            msgspec.convert({field: document[field] for field in document.keys() - {"kind", "name"}}, FleetMasks)
 
 
 SCRIPTS = {

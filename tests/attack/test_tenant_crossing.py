@@ -85,6 +85,8 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/fleets"): Call("/fleets", shared=True),
     ("GET", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution"),
     ("PUT", "/v1/fleets/{fleet}/distribution"): Call("/fleets/lab/distribution", "operator", {"rate_mib_s": 2.0}),
+    ("GET", "/v1/fleets/{fleet}/masks"): Call("/fleets/lab/masks"),
+    ("PUT", "/v1/fleets/{fleet}/masks"): Call("/fleets/lab/masks", "operator", {"devices": {"*": {"*": []}}}),
     ("GET", "/v1/models"): Call("/models", shared=True),
     ("GET", "/v1/models/{name}"): Call("/models/street", shared=True),
     ("PUT", "/v1/models/{name}"): Call("/models/street", "release-manager", LINE | {"rounds": 9}, fleet="*"),

@@ -89,6 +89,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         challengers={
             "wrist-2": {"activity": bundle.Challenge(release="activity-3", rollout="r-1", share=0.125, split=0.0625)}
         },
+        masks={"*": {"gate": [{"box": [0.0, 0.0, 0.5, 1.0]}]}},
     ),
     "token": enrolment.Token(
         id="t-1", secret="c2VjcmV0", ca_sha256=sha256(b"ca"), url="https://192.0.2.7:8443", expires=int(AT)

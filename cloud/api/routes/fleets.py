@@ -13,10 +13,13 @@ from cloud.api.bodies import Answer, Routes, body, reply
 from cloud.api.services import Parts, Reason, Viewer, allow
 from cloud.api.sight import Sight
 from cloud.loop.distribution import order_distribution
+from cloud.loop.masks import order_masks
 from cloud.store.devices import Devices, DeviceState
 from cloud.store.distribution import Rules
+from cloud.store.masks import Masks
 from cloud.store.rows import UnknownError
 from shared.distribution import Distribution, Fleet
+from shared.masks import FleetMasks
 
 router = Routes(prefix="/fleets", tags=["fleets"])
 
@@ -53,6 +56,31 @@ def put_distribution(
         known, at = parts.desk.fleets, parts.clock.now()
         order_distribution(connection, fleet, rule, fleets=known, at=at, by=by.actor, reason=reason)
         return reply(_views(connection, [fleet])[0])
+
+
+@router.get("/{fleet}/masks")
+def fleet_masks(parts: Parts, by: Viewer, fleet: str) -> Answer[FleetMasks]:
+    """What a fleet's cameras hide."""
+    with parts.database.read() as connection:
+        return reply(Masks(connection).of(_known(Sight(connection, parts, by), parts, fleet)))
+
+
+@router.put("/{fleet}/masks")
+def put_masks(
+    parts: Parts,
+    by: Annotated[Principal, allow(Action.ROLL_OUT)],
+    fleet: str,
+    reason: Reason,
+    masks: Annotated[FleetMasks, Depends(body(FleetMasks))],
+    *,
+    dry_run: bool = False,
+) -> Answer[FleetMasks]:
+    """Say what a fleet's cameras hide, on top of what their owners do; signed with the fleet's desired state."""
+    with parts.database.rehearse() if dry_run else parts.database.write() as connection:
+        sight = Sight(connection, parts, by)
+        sight.require(Action.ROLL_OUT, {_known(sight, parts, fleet)})
+        known, at = parts.desk.fleets, parts.clock.now()
+        return reply(order_masks(connection, fleet, masks, fleets=known, at=at, by=by.actor, reason=reason))
 
 
 def _known(sight: Sight, parts: Parts, fleet: str) -> str:

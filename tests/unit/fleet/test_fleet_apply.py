@@ -54,7 +54,7 @@ def test_all_kinds_are_known_before_the_first_is_sent(tmp_path):
     said = runner.invoke(app, [*OFF, "apply", "-f", str(path)])
     assert said.exit_code == 1
     assert "document 2 has an unknown kind 'rolout'" in said.output
-    assert "Remedy: Give `kind:` one of rollout, model, device, distribution" in said.output
+    assert "Remedy: Give `kind:` one of rollout, model, device, distribution, masks" in said.output
 
 
 def test_from_standard_input(tmp_path):

@@ -109,6 +109,8 @@ async def test_every_route_that_changes_something_leaves_a_row_or_nothing(play):
     path = "/v1/fleets/lab/distribution"
     rule = {"rate_mib_s": 2.0}
     await play("PUT /v1/fleets/{fleet}/distribution", "fleet.distribution", path=path, reason="metered", json=rule)
+    path, masks = "/v1/fleets/lab/masks", {"devices": {"*": {"gate": [{"box": [0, 0, 0.5, 1]}]}}}
+    await play("PUT /v1/fleets/{fleet}/masks", "fleet.masks", path=path, reason="neighbours", json=masks)
     order = {"model": "street", "reason": "more data"}
     await play("POST /v1/runs", "run.create", reason="more data", json=order)
     blob = f"/blobs/{sha256(DATA)}"

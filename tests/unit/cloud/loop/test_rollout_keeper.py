@@ -3,11 +3,13 @@
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 import pytest
 
 from cloud.audit.log import AuditLog
+from cloud.loop.masks import order_masks
 from cloud.loop.orders import order, order_release
 from cloud.loop.rollouts import difference
 from cloud.rollout.desired import signable
@@ -21,7 +23,9 @@ from cloud.store.rollouts import Rollouts
 from cloud.store.shadows import Shadows
 from shared.audit import verify
 from shared.bundle import Challenge, FleetDesired, Release, Runtime, Schema, Variant, split
+from shared.errors import ContractError, RefusedError
 from shared.ids import sha256
+from shared.masks import FleetMasks, Mask
 from shared.messages import ShadowReport
 from shared.topics import Up
 
@@ -258,8 +262,8 @@ def test_the_audit_log_holds_what_changed_for_whom(ward):
     before = FleetDesired(fleet="f", default={"m": "m-1"}, devices={f"d{n}": {"m": "m-2"} for n in range(100)})
     after = msgspec.structs.replace(before, devices=before.devices | {"d5": {"m": "m-3"}})
     assert difference(before, after) == (
-        {"default": {}, "devices": {"d5": {"m": "m-2"}}, "challengers": {}},
-        {"default": {}, "devices": {"d5": {"m": "m-3"}}, "challengers": {}},
+        {"default": {}, "devices": {"d5": {"m": "m-2"}}, "challengers": {}, "masks": {}},
+        {"default": {}, "devices": {"d5": {"m": "m-3"}}, "challengers": {}, "masks": {}},
     )
     assert ward.read(lambda connection: AuditLog(connection).newest("fleet.sign").after["default"]) == {"m": "m-1"}
 
@@ -334,3 +338,39 @@ def test_a_coordinator_that_never_survives_a_transaction_still_ends_the_same(war
             deaths += 1 + dies(ward, before=False)
     assert deaths >= 2 * len(STORIES[story][1])
     check_end(ward, story)
+
+
+def test_what_operators_hide_is_signed_with_what_the_fleet_runs_and_audited(ward):
+    masks = FleetMasks(devices={"*": {"gate": [Mask(box=(0, 0, 0.5, 1))]}, "watch-1": {"*": []}})
+    for _ in range(2):
+        with ward.database.write() as connection:
+            order_masks(connection, "wards", masks, fleets=["wards"], at=ward.clock.now(), by="ann", reason="windows")
+        turn(ward)
+    wanted = ward.repository.desired("wards")
+    assert (wanted.masks, wanted.default) == (masks.signed, {"m": "m-1"})
+    log = ward.read(lambda connection: AuditLog(connection).rows())
+    said = [row for row in log if row.action == "fleet.masks"]
+    assert [(row.actor, row.subject, row.reason) for row in said] == [("ann", "wards", "windows")]
+    assert [row.after["masks"] for row in log if row.action == "fleet.sign" and row.after["masks"]] == [wanted.masks]
+
+
+@pytest.mark.parametrize(
+    ("devices", "error"),
+    [
+        ({"a/b": {}}, ContractError),
+        ({"*": {"gate": [Mask(box=(0, 0, 1, 1))] * 40}, "cam": {"*": [Mask(box=(0, 0, 1, 1))] * 40}}, None),
+        ({"*": {"gate": [Mask(box=(0, 0, 1, 1))] * 40}, "cam": {"gate": [Mask(box=(0, 0, 1, 1))] * 40}}, RefusedError),
+        (
+            {f"d{n}": {"gate": [Mask(polygon=[(x / 256, 0.5) for x in range(256)])] * 2} for n in range(60)},
+            RefusedError,
+        ),
+    ],
+)
+def test_masks_that_devices_could_not_take_are_refused(ward, devices, error):
+    with ward.database.rehearse() as connection:
+        order = partial(order_masks, connection, "wards", FleetMasks(devices=devices), fleets=["wards"], at=1.0, by="x")
+        if error is None:
+            order()
+            return
+        with pytest.raises(error):
+            order()
