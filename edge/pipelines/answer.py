@@ -18,6 +18,9 @@ class Detection:
     box: tuple[float, float, float, float]
     """y1, x1, y2, x2 as shares of the image's height and width, 0 to 1."""
 
+    track: int = 0
+    """Number of the object that it is followed as; 0 for none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.pipelines.answer import Interpret
+from edge.pipelines.answer import Answer, Interpret
 from edge.pipelines.sinks import Sink
+from edge.pipelines.sources.port import Sample
 from edge.pipelines.tasks.classify import classify
 from edge.pipelines.tempo import Thinning
 from shared.messages import DriftReport, ShadowReport, Telemetry
@@ -29,6 +30,10 @@ class Emit(Protocol):
         ...
 
 
+Stage = Callable[[Sample, Answer], Answer]
+"""Takes an input and its answer, and gives the answer with what it adds."""
+
+
 def _unknown() -> None:
     """No device is known here."""
 
@@ -39,6 +44,9 @@ class Hooks:
 
     interpret: Interpret = classify
     """How to read the model's outputs; called in the pipeline's thread."""
+
+    stages: Sequence[Stage] = ()
+    """What an answer passes before it counts, in order; called in the pipeline's thread, in the order of the inputs."""
 
     sinks: Sequence[Sink] = ()
     """Called in the pipeline's thread."""

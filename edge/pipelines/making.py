@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import msgspec
+
 from edge import settings as conf
 from edge.drift.window import DriftSettings
 from edge.drift.writer import ReferenceWriter
@@ -17,6 +19,7 @@ from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.scene.masks import FrameMask
 from edge.pipelines.scene.policy import MaskKeeper
+from edge.pipelines.scene.tracking import Tracker, TrackSettings
 from edge.pipelines.sinks import Snapshot
 from edge.pipelines.sources.making import make_source
 from edge.pipelines.tasks.interpret import Interpreter
@@ -68,12 +71,16 @@ class PipelineMaker:
         thinning = None if isinstance(wanted.source, conf.ReplaySource) else Thinning(tempo)
         pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
         interpret = Interpreter(threshold=wanted.threshold)
+        stages = [Tracker(TrackSettings(**msgspec.structs.asdict(wanted.track)))] if wanted.track else []
         if not wanted.remember:
-            return Hooks(interpret=interpret, sinks=pictures, thinning=thinning, temperature=self.facts.hottest_c)
+            return Hooks(
+                interpret=interpret, stages=stages, sinks=pictures, thinning=thinning, temperature=self.facts.hottest_c
+            )
         return Hooks(
             thinning=thinning,
             temperature=self.facts.hottest_c,
             interpret=interpret,
+            stages=stages,
             sinks=pictures,
             remember=partial(self.store.remember, wanted.model),
             labels_held=partial(self.store.labels_held, wanted.model),

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge.drift.window import DriftSettings, DriftWindow
 from edge.inference.challenger import Challenger
@@ -23,7 +23,7 @@ from edge.pipelines.observing import observe
 from edge.pipelines.reporter import Reporter
 from edge.pipelines.shadow import Shadow
 from edge.pipelines.sources.port import Drop, Sample, Source
-from edge.pipelines.split import Turn, take_turn
+from edge.pipelines.split import Given, Turn, take_turn
 from edge.pipelines.state import Health, State
 from shared.clock import Clock
 from shared.errors import HinterlandError
@@ -211,12 +211,20 @@ class Pipeline:
     def _work(self, served: Served, challenger: Challenger | None, samples: Sequence[Sample]) -> Turn:
         """The thread's part."""
         turn = take_turn(served, challenger, samples, shadow=self._shadow, hooks=self._hooks, clock=self._clock)
+        turn = replace(turn, given=[self._staged(given) for given in turn.given]) if self._hooks.stages else turn
         for given in turn.given:
             if given.answer is not None:
                 result = Result(id=given.sample.id, release=given.release, at=given.sample.at, answer=given.answer)
                 for sink in self._hooks.sinks:
                     sink.put(given.sample, result)
         return turn
+
+    def _staged(self, given: Given) -> Given:
+        answer = given.answer
+        if answer is not None:
+            for stage in self._hooks.stages:
+                answer = stage(given.sample, answer)
+        return given._replace(answer=answer)
 
     def _account(self, turn: Turn) -> None:
         outcome = turn.outcome

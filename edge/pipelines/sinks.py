@@ -73,7 +73,8 @@ def draw(image: NDArray[np.uint8], detections: tuple[Detection, ...]) -> NDArray
     green, black = (40, 220, 90), (0, 0, 0)
     for found in detections:
         y1, x1, y2, x2 = (round(value * side) for value, side in zip(found.box, (height, width) * 2, strict=True))
-        text = f"{found.label} {found.score:.2f}"
+        number = f" {found.track}" if found.track else ""
+        text = f"{found.label}{number} {found.score:.2f}"
         cv2.rectangle(canvas, (x1, y1), (x2, y2), green, 2)
         cv2.rectangle(canvas, (x1, y1 - 16), (x1 + 8 * len(text), y1), green, -1)
         cv2.putText(canvas, text, (x1 + 2, y1 - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.42, black, 1, cv2.LINE_AA)

@@ -21,7 +21,7 @@ from edge.settings.agent import (
     UpdateSettings,
 )
 from edge.settings.inference import InferenceSettings
-from edge.settings.pipelines import Motion, Pipeline
+from edge.settings.pipelines import Motion, Pipeline, Track
 from edge.settings.reading import read
 from edge.settings.sensors import Sensor
 from edge.settings.serving import ServingSettings
@@ -46,6 +46,7 @@ __all__ = [
     "Settings",
     "Source",
     "SparingSettings",
+    "Track",
     "TrainingSettings",
     "UpdateSettings",
     "V4l2Source",

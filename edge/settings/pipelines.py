@@ -28,6 +28,19 @@ class Motion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Seconds in which the background takes on most of what has changed; six times as long while something moves."""
 
 
+class Track(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Objects are numbered, and followed from frame to frame."""
+
+    sure: Share = 0.6
+    """Least score of a detection that begins a track, 0 to 1; weaker ones, down to `threshold`, only go on with one."""
+
+    overlap: Share = 0.2
+    """Least overlap of a detection with where its object should be (intersection over union), 0 to 1."""
+
+    lost_s: Rate = 1.5
+    """Seconds unseen after which an object is another one."""
+
+
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One source feeding one model."""
 
@@ -46,6 +59,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     motion: Motion | None = None
     """For frames only: infer only while something moves; None for always."""
+
+    track: Track | None = None
+    """For detectors: number objects and follow them; None for not at all."""
 
     priority: Priority = 1
     """Turns with the model for each turn of another pipeline that has 1, while both wait for the same model."""

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from edge.drift.window import DriftSettings
 from edge.inference.host import ModelHost
 from edge.inference.memory_runtime import MemorySession
-from edge.pipelines.hooks import Hooks
+from edge.pipelines.answer import Answer
+from edge.pipelines.hooks import Hooks, Stage
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
 from edge.pipelines.sinks import LastResult
 from edge.pipelines.sources.port import Sample
@@ -72,7 +74,9 @@ def logits(batch: np.ndarray) -> list[np.ndarray]:
 class Rig:
     """A pipeline over in-memory parts."""
 
-    def __init__(self, directory: Path, source: Windows, *, model: Any = logits, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, source: Windows, *, model: Any = logits, stages: Sequence[Stage] = (), **settings: Any
+    ) -> None:
         self.directory = directory
         self.source = source
         self.clock = VirtualClock()
@@ -82,6 +86,7 @@ class Rig:
         self.kept: list[str] = []
         self.releases: list[str] = []
         hooks = Hooks(
+            stages=stages,
             sinks=[self.last],
             remember=lambda name, x: self.kept.append(name),
             labels_held=lambda: 3,
@@ -124,6 +129,26 @@ async def test_it_infers_and_reports_until_the_source_ends(tmp_path: Path) -> No
     assert rig.last.result.id == "s:2"
     assert rig.kept == ["s:0", "s:1", "s:2"]
     assert rig.releases == ["toy-1"]
+
+
+async def test_what_stages_say_counts_and_only_of_what_was_answered(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def first(given: Sample, answer: Answer) -> Answer:
+        seen.append(given.id)
+        return replace(answer, labels=("crowd",))
+
+    def second(given: Sample, answer: Answer) -> Answer:
+        return replace(answer, labels=(*answer.labels, "again"))
+
+    rig = Rig(tmp_path, Windows([sample(0), sample(1, value=7), sample(2)]), stages=[first, second])
+    await rig.activate()
+    await rig.pipeline.run()
+    (telemetry,) = rig.telemetry()
+    assert seen == ["s:0", "s:2"]
+    assert (telemetry.counts, telemetry.errors) == ({"crowd": 2, "again": 2}, 1)
+    assert rig.last.result is not None
+    assert rig.last.result.answer.labels == ("crowd", "again")
 
 
 async def test_without_a_model_it_waits_and_leaves_the_source_alone(tmp_path: Path) -> None:
