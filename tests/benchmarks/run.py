@@ -14,7 +14,7 @@ from rich.table import Table
 
 BENCHMARKS = (
     "aggregation", "sketching", "chunks", "delivery", "deltas", "activation", "trust_import", "deployment",
-    "simulation",
+    "simulation", "pipeline", "video_peers",
 )  # fmt: skip
 RESULT = Path("bench.json")
 
