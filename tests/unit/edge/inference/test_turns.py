@@ -90,3 +90,14 @@ def test_names_that_are_not_heard_of_any_more_are_forgotten() -> None:
         turns.ask(Caller(name="steady"), index, size=1)
         turns.take()
     assert len(turns._ends) < 5  # the proof
+
+
+def test_who_was_away_has_saved_nothing_up() -> None:
+    turns: Turns[str] = Turns(most=1)
+    for _ in range(100):
+        turns.ask(Caller(name="steady"), "steady", size=1)
+        turns.take()
+    for _ in range(10):
+        turns.ask(Caller(name="steady"), "steady", size=1)
+        turns.ask(Caller(name="back"), "back", size=1)
+    assert 4 <= [turns.take()[0] for _ in range(10)].count("back") <= 6
