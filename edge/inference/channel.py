@@ -23,6 +23,9 @@ from shared.errors import FaultError
 SIDE = 64 << 20
 """Bytes for a batch, and as many for its answer; memory is used only where something was written."""
 
+SLOTS = 2
+"""Batches that may be with a model's process: one is worked on, the next lies ready when it is done."""
+
 MAX_MESSAGE = 1 << 14
 MAX_TENSORS = 16
 MAX_RANK = 8
@@ -38,7 +41,7 @@ class Kind(IntEnum):
     """First byte of a message."""
 
     RUN = 1
-    """From the agent: one tensor lies in the arena's first side."""
+    """From the agent: one tensor lies in the first side of the slot that the next byte names."""
 
     CONFINED = 2
     """From here on the process has no rights; the facts, one a line."""
@@ -47,7 +50,7 @@ class Kind(IntEnum):
     """The model is loaded; execution providers, one a line."""
 
     ANSWER = 4
-    """Tensors lie in the second side."""
+    """Tensors lie in the second side of the slot; answers come in the order of the questions."""
 
     FAULT = 5
     DISTRUST = 6
@@ -58,8 +61,19 @@ class Kind(IntEnum):
 
 
 def make_arena() -> int:
-    """A descriptor of shared memory of two sides whose size nobody can change any more."""
-    return _sealed(os.memfd_create("tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), 2 * SIDE)
+    """A descriptor of shared memory, two sides for each slot, whose size nobody can change any more."""
+    return _sealed(os.memfd_create("tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), 2 * SIDE * SLOTS)
+
+
+def sides(slot: int) -> tuple[int, int]:
+    """Where a slot's batch and its answer begin.
+
+    Raises:
+        FaultError: there is no such slot.
+    """
+    if not 0 <= slot < SLOTS:
+        raise FaultError(f"there is no slot {slot}")
+    return 2 * SIDE * slot, 2 * SIDE * slot + SIDE
 
 
 def make_file(data: bytes) -> int:
@@ -81,7 +95,7 @@ class Arena:
     """One process's view of the shared memory."""
 
     def __init__(self, descriptor: int) -> None:
-        self._map = mmap.mmap(descriptor, 2 * SIDE)
+        self._map = mmap.mmap(descriptor, 2 * SIDE * SLOTS)
 
     def put(self, tensors: Sequence[NDArray[Any]], *, start: int) -> bytes:
         """Copy tensors in; return their descriptors.

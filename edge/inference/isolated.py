@@ -32,7 +32,7 @@ ALARM = 3
 
 
 class IsolatedSession:
-    """One model, whose process is started again when it ended. Any thread may run it; they take turns."""
+    """One model, whose process is started again when it ended. Any thread may run it, several at once."""
 
     def __init__(self, data: bytes, isolation: Isolation, *, clock: Clock, random: Random) -> None:
         """Start a process and load the model there.
@@ -45,6 +45,9 @@ class IsolatedSession:
         self._clock = clock
         self._backoff = Backoff(first_s=FIRST_S, most_s=MOST_S, random=random)
         self._lock = threading.Lock()
+        self._ended: Process | None = None
+        """The process whose end is on record already."""
+
         self._ready_at = 0.0
         self._started = clock.monotonic()
         self.ends = 0
@@ -87,12 +90,14 @@ class IsolatedSession:
             if self._model < 0:
                 raise FaultError("the session is closed")
             process = self._living()
-            try:
-                return process.run(batch)
-            except BaseException as error:
-                if not process.alive:
+        try:
+            return process.run(batch)
+        except BaseException as error:
+            with self._lock:
+                if not process.alive and process is not self._ended:
+                    self._ended = process  # several batches may have been with it
                     self._note_end(error)
-                raise
+            raise
 
     def close(self) -> None:
         self._process.close()

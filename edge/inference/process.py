@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inference.channel import MAX_MESSAGE, SIDE, Arena, Kind, make_arena, read_text
+from edge.inference.channel import MAX_MESSAGE, SLOTS, Arena, Kind, make_arena, read_text, sides
 from edge.inference.runtime import Array
 from edge.inference.worker import Order
 from shared import TELEMETRY_OFF
@@ -68,7 +69,10 @@ class Isolation:
 
 
 class Process:
-    """A started process. One thread at a time may use it; it is gone when a method raises `FaultError`."""
+    """A started process. Any thread may run it; it may be gone when a method has raised `FaultError`.
+
+    While it works on one batch the next lies in the other slot already: it never waits for the agent between two.
+    """
 
     def __init__(self, model: int, isolation: Isolation) -> None:
         """Start it on the model whose bytes lie in descriptor `model`.
@@ -78,6 +82,10 @@ class Process:
             FaultError: it does not load, in time or within its memory; or no process can be started.
         """
         self._isolation = isolation
+        self._turns = threading.Condition()  # guards the four below, and that no question goes to a closed socket
+        self._asked = self._answered = 0  # batches, so far
+        self._held: set[int] = set()  # slots whose batch or answer is still of use
+        self._over = False
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = mine
         arena = make_arena()
@@ -110,29 +118,70 @@ class Process:
         Raises:
             FaultError: as the port's; the process is over unless `alive` says otherwise.
         """
-        described = self._arena.put([batch], start=0)
-        self._send(bytes([Kind.RUN]) + described)
-        kind, payload = self._receive(self._isolation.answer_s)
-        if kind is Kind.ANSWER:
+        number, slot = self._ask(batch)
+        try:
+            kind, payload = self._hear(number)
+            if kind is not Kind.ANSWER:
+                raise self._failure(kind, payload)
             try:
-                return self._arena.take(payload, start=SIDE)
+                return self._arena.take(payload, start=sides(slot)[1])
             except FaultError:
                 self.close()  # it does not keep to the form: nothing it says is worth more
                 raise
-        raise self._failure(kind, payload)
+        finally:
+            with self._turns:
+                self._let_go(slot)
+
+    def _ask(self, batch: NDArray[np.float32]) -> tuple[int, int]:
+        """Put a batch into the next slot and say so; the question's number and its slot, which is held then."""
+        with self._turns:
+            self._turns.wait_for(lambda: self._over or self._asked % SLOTS not in self._held)
+            if self._over:
+                raise FaultError("the model's process ended")
+            number, slot = self._asked, self._asked % SLOTS
+            self._held.add(slot)
+            try:
+                described = self._arena.put([batch], start=sides(slot)[0])
+                self._send(bytes([Kind.RUN, slot]) + described)
+            except BaseException:
+                self._let_go(slot)
+                raise
+            self._asked += 1
+            return number, slot
+
+    def _hear(self, number: int) -> tuple[Kind, bytes]:
+        """The answer to a question, after those to the ones before it."""
+        with self._turns:
+            self._turns.wait_for(lambda: self._answered == number)
+        try:
+            return self._receive(self._isolation.answer_s)
+        finally:
+            with self._turns:
+                self._answered += 1
+                self._turns.notify_all()
+
+    def _let_go(self, slot: int) -> None:
+        self._held.remove(slot)
+        self._turns.notify_all()
+        if self._over and not self._held:
+            self._arena.close()
 
     @property
     def alive(self) -> bool:
         """Whether it can be asked again."""
-        return self._socket.fileno() >= 0
+        return not self._over
 
     def close(self) -> None:
         """End it at once; may be called again."""
-        if not self.alive:
-            return
-        self._socket.close()
-        self._arena.close()
-        self._child.kill()
+        with self._turns:
+            if self._over:
+                return
+            self._over = True
+            self._socket.close()
+            self._child.kill()
+            if not self._held:
+                self._arena.close()
+            self._turns.notify_all()
         with suppress(RuntimeError):  # the interpreter ends: init will reap it
             _STARTER.submit(self._child.wait)
 

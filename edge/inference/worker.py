@@ -10,14 +10,16 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge.inference.channel import MAX_MESSAGE, SIDE, Arena, Kind, told
+from edge.inference.channel import MAX_MESSAGE, Arena, Kind, sides, told
 from edge.inference.confine import Bounds, confine
-from edge.inference.runtime import Load, Session
+from edge.inference.runtime import Array, Load, Session
 from edge.inference.ways import GPU
 from shared.bundle import Runtime
 from shared.errors import FaultError, TrustError
@@ -96,8 +98,9 @@ def _turn(agent: socket.socket, arena: Arena, session: Session) -> bool:
     if not message:
         return False
     try:
-        (batch,) = arena.view(message[1:], start=0)
-        _say(agent, Kind.ANSWER, arena.put(session.run(batch), start=SIDE))
+        asked, answered = sides(message[1])
+        (batch,) = arena.view(message[2:], start=asked)
+        _say(agent, Kind.ANSWER, arena.put(session.run(batch), start=answered))
     except Exception as error:
         kind, text = _failure(error)
         _say(agent, kind, text)
@@ -154,9 +157,26 @@ def engines(order: Order) -> Load:
 
 def load_here(runtime: Runtime, *, threads: int) -> Load:
     """What loads models in this very process, without giving any right up."""
-    return prepare(
+    load = prepare(
         Order(socket=-1, model=-1, arena=-1, agent=0, memory_mib=0, threads=threads, user=0, runtime=runtime)
     )
+    return lambda data: OneAtATime(load(data))
+
+
+class OneAtATime:
+    """A session whose batches take turns, so that it keeps no more threads busy than it was given."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._turn = threading.Lock()
+        self.providers = session.providers
+
+    def run(self, batch: NDArray[np.float32]) -> list[Array]:
+        with self._turn:
+            return self._session.run(batch)
+
+    def close(self) -> None:
+        self._session.close()
 
 
 def prepare(order: Order) -> Load:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from edge.drift.window import DriftSettings, DriftWindow
@@ -20,6 +19,7 @@ from edge.pipelines.accuracy import Bucket, LiveAccuracy
 from edge.pipelines.answer import Result
 from edge.pipelines.hooks import Emit, Hooks
 from edge.pipelines.observing import observe
+from edge.pipelines.order import DEPTH, Order, Place
 from edge.pipelines.reporter import Reporter
 from edge.pipelines.shadow import Shadow
 from edge.pipelines.sources.port import Drop, Sample, Source
@@ -74,16 +74,14 @@ class Pipeline:
         self.health: dict[str, Health] = {}
         """By release."""
 
-        self.busy_since: float | None = None
-        """Monotonic seconds since when inputs are with a model; None while it waits for inputs, or for a model."""
-
         self._caller = Caller(name=settings.name, priority=settings.priority)
         self._source = source
         self._host = host
         self._emit = emit
         self._clock = clock
         self._hooks = hooks or Hooks()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"infer-{settings.name}")
+        self._threads = ThreadPoolExecutor(max_workers=DEPTH, thread_name_prefix=f"infer-{settings.name}")
+        self._order = Order()
         self._accuracy = LiveAccuracy()
         self._shadow = Shadow(
             pipeline=settings.name,
@@ -113,20 +111,33 @@ class Pipeline:
         """As its owner calls it."""
         return self.settings.name
 
+    @property
+    def busy_since(self) -> float | None:
+        """Monotonic seconds since when inputs are with a model; None while it waits for inputs, or for a model."""
+        return self._order.since
+
     async def run(self) -> None:
         """Infer until the source ends; report as time passes, and once more at the end."""
         reporting = asyncio.create_task(self._report_forever(), name=f"report-{self.settings.name}")
+        under_way: deque[asyncio.Task[None]] = deque()
         try:
-            while await self.turn():
-                pass
+            while (samples := await self._take()) is not None:
+                if samples:
+                    before = under_way[-1] if under_way else None
+                    under_way.append(asyncio.create_task(self._carry(samples, before)))
+                while len(under_way) >= DEPTH or (under_way and under_way[0].done()):
+                    await under_way.popleft()
+            while under_way:
+                await under_way.popleft()
             self.state = State.ENDED
         except HinterlandError as error:
+            await asyncio.gather(*under_way, return_exceptions=True)  # what came before the fault counts
             self.state, self.reason = State.FAILED, str(error)
             log.error("pipeline %s stopped: %s", self.settings.name, error)  # noqa: TRY400 - no bug of ours to trace
         finally:
-            reporting.cancel()
-            with suppress(asyncio.CancelledError):
-                await reporting
+            for each in (*under_way, reporting):
+                each.cancel()
+            await asyncio.gather(*under_way, reporting, return_exceptions=True)
             await self.close()
 
     async def close(self) -> None:
@@ -137,26 +148,14 @@ class Pipeline:
         await self._shadow.close()
         self._hear_source()
         self.flush()
-        self._thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     async def turn(self) -> bool:
         """Wait for a model, take what is ready, answer it; False when the source has ended."""
-        served = self._host.serving(self.settings.model)
-        if served is None:
-            self.state = State.WAITING
-            await self._host.arrival(self.settings.model)
-            return True
-        self.state = State.RUNNING
-        self._asked = served.release.id
-        self._source.fit(served.schema)
-        samples = await self._source.take(self.settings.batch if together(served.schema) else 1)
-        if not samples:
-            return False
-        self._phase = samples[0].phase
-        turn = await self._answer(samples)
-        self._account(turn)
-        self._shadow.show(turn.left)
-        return True
+        samples = await self._take()
+        if samples:
+            await self._carry(samples, None)
+        return samples is not None
 
     def label(self, sample: str, label: int) -> bool:
         """Count a class index against the prediction made for `sample`; False when that is not known here."""
@@ -187,37 +186,75 @@ class Pipeline:
             await asyncio.sleep(self.settings.telemetry_s)
             self.tick()
 
+    async def _take(self) -> list[Sample] | None:
+        """What is ready, waiting for it; nothing when a model had to be waited for, None when the source has ended."""
+        served = self._host.serving(self.settings.model)
+        if served is None:
+            self.state = State.WAITING
+            await self._host.arrival(self.settings.model)
+            return []
+        self.state = State.RUNNING
+        self._asked = served.release.id
+        self._source.fit(served.schema)
+        samples = await self._source.take(self.settings.batch if together(served.schema) else 1)
+        if not samples:
+            return None
+        self._phase = samples[0].phase
+        return samples
+
+    async def _carry(self, samples: Sequence[Sample], before: asyncio.Task[None] | None) -> None:
+        """Answer `samples` and account for them, after those `before`."""
+        turn = await self._answer(samples)
+        try:
+            if before is not None and not before.done():
+                await asyncio.wait([before])
+        finally:  # what was answered counts, also of a pipeline that is stopped meanwhile
+            self._account(turn)
+        self._shadow.show(turn.left)
+
     async def _answer(self, samples: Sequence[Sample]) -> Turn:
         """Infer with whatever serves now; samples in hand wait should the model have been withdrawn."""
-        loop = asyncio.get_running_loop()
+        loop, model = asyncio.get_running_loop(), self.settings.model
         while True:
-            model = self.settings.model
             with self._host.lease(model, by=self._caller) as served, self._host.shadow(model) as challenger:
                 if served is not None:
-                    self.busy_since = self._clock.monotonic()
-                    work = loop.run_in_executor(self._thread, self._work, served, challenger, samples)
-                    try:
+                    with self._order.place(at=self._clock.monotonic()) as place:
+                        work = loop.run_in_executor(self._threads, self._work, served, challenger, samples, place)
                         return await to_its_end(work, late=self._account)
-                    finally:
-                        self.busy_since = None
             self.state = State.WAITING
             try:
-                await self._host.arrival(self.settings.model)
+                await self._host.arrival(model)
             except asyncio.CancelledError:
                 stopped = {Drop.STOPPED.value: len(samples)}
                 self._reporter.came(Bucket(self._asked, self._phase), received=0, dropped=stopped, stalls=())
                 raise
 
-    def _work(self, served: Served, challenger: Challenger | None, samples: Sequence[Sample]) -> Turn:
-        """The thread's part."""
-        turn = take_turn(served, challenger, samples, shadow=self._shadow, hooks=self._hooks, clock=self._clock)
-        turn = replace(turn, given=[self._staged(given) for given in turn.given]) if self._hooks.stages else turn
+    def _work(self, served: Served, challenger: Challenger | None, samples: Sequence[Sample], place: Place) -> Turn:
+        """A thread's part."""
+        try:
+            turn = take_turn(
+                served,
+                challenger,
+                samples,
+                shadow=self._shadow,
+                hooks=self._hooks,
+                clock=self._clock,
+                place=place,
+            )
+            place.wait()  # stages remember what came before
+            if self._hooks.stages:
+                turn = replace(turn, given=[self._staged(given) for given in turn.given])
+            self._hand_on(turn)
+        finally:
+            place.leave()
+        return turn
+
+    def _hand_on(self, turn: Turn) -> None:
         for given in turn.given:
             if given.answer is not None:
                 result = Result(id=given.sample.id, release=given.release, at=given.sample.at, answer=given.answer)
                 for sink in self._hooks.sinks:
                     sink.put(given.sample, result)
-        return turn
 
     def _staged(self, given: Given) -> Given:
         answer = given.answer

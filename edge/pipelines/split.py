@@ -10,6 +10,7 @@ from edge.inference.challenger import Challenger
 from edge.inference.served import Served
 from edge.pipelines.answer import Answer
 from edge.pipelines.hooks import Hooks
+from edge.pipelines.order import Place
 from edge.pipelines.shadow import Seen, Shadow, Taken, is_challengers, merged
 from edge.pipelines.sources.port import Sample
 from edge.pipelines.step import Outcome, infer
@@ -54,12 +55,23 @@ def take_turn(
     shadow: Shadow,
     hooks: Hooks,
     clock: Clock,
+    place: Place,
 ) -> Turn:
-    """Answer a batch; blocks."""
+    """Answer a batch; blocks.
+
+    Args:
+        served: whose answers they are.
+        challenger: who answers its share of them.
+        samples: the batch.
+        shadow: how the challenger is asked.
+        hooks: how outputs are read.
+        clock: for what it took.
+        place: of this turn among those under way.
+    """
     began = clock.monotonic()
     outcome = infer(served, samples, hooks.interpret)
     done = clock.monotonic()
-    seen = Seen.of(outcome, (done - began) * 1e3)
+    seen = Seen.of(outcome, place.took(began, done) * 1e3)
     split = challenger.terms.split if challenger is not None else 0.0
     mask = [split > 0 and is_challengers(sample.id, split) for sample in samples]
     if challenger is None or not any(mask):
