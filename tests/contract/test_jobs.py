@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cloud.jobs.hold import hold, locked, owner
+from cloud.jobs.hold import hold, locked, owner, read_end
 from cloud.jobs.local import LocalJobs
 from cloud.jobs.port import Job, Jobs, Kind, Phase, follow, read_log
 from shared.errors import FaultError, RefusedError
@@ -179,6 +179,20 @@ def test_a_job_of_a_predecessor_is_left_to_its_work(jobs, job):
     finally:
         orphan.kill()
         orphan.wait()
+
+
+def test_an_earlier_end_says_nothing_of_a_later_process_that_was_killed(jobs, job):
+    work = job("go")
+    jobs.submit(work)
+    ended(jobs, work)
+    (work.directory / "order.txt").write_text("wait")
+    by_hand = subprocess.Popen([sys.executable, "-c", WORK, str(work.directory)], stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: owner(work.directory) == by_hand.pid and read_end(work.directory) is None)
+    finally:
+        by_hand.kill()
+        by_hand.wait()
+    assert (jobs.state(work).phase, jobs.state(work).final) == (Phase.FAILED, False)
 
 
 def test_closing_leaves_no_child(jobs, job):
