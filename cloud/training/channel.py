@@ -42,7 +42,7 @@ from flwr.superlink.grid import HttpGrid
 
 from cloud.training.again import Questions
 from cloud.training.control import Bearer, SuperLinkAddress
-from cloud.training.heap import give_back
+from cloud.training.heap import give_back, trim
 from cloud.training.objects import in_lanes, put_together, take_apart
 from shared import federation as fed
 from shared.errors import ContractError, TransportError
@@ -178,6 +178,7 @@ class PacedGrid(HttpGrid):
                         arrived = True
                         yield message
                     del message  # before the next one is fetched: each may be as large as the model
+                    trim()
                     if self.closed():
                         break
                 self._longest = max(self._longest, open_.longest)

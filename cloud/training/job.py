@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,24 @@ LOCK = "job.lock"
 
 AWAY_POLL_S = 0.5
 """Between two tries to open a run at a SuperLink that is away."""
+
+
+MOST_RELEASED_BYTES = (2 << 30) - (1 << 20)
+"""Weights that one ONNX file holds: a protobuf message ends at 2 GiB, and the graph needs some of it."""
+
+
+def check_releasable(weights: Weights) -> None:
+    """See before the first round whether the run can end in a file.
+
+    Raises:
+        RefusedError: no file holds this model.
+    """
+    size = sum(values.nbytes for values in weights.values())
+    if size > MOST_RELEASED_BYTES:
+        raise RefusedError(
+            f"a model of {size / 1e9:.2f} GB cannot be released: an ONNX file ends at 2 GiB",
+            hint="Train a smaller model; nothing was trained yet.",
+        )
 
 
 def run_job(directory: Path, superlink: SuperLinkAddress, *, clock: Clock | None = None) -> RunResult:
@@ -162,8 +180,8 @@ class _Conductor:
 
     def conduct(self, channel: Channel) -> RunResult:
         self._gather(channel)
-        begin, registered = self._ledger.last_committed() or self._begin()
-        weights = self._rounds(begin, registered)
+        rounds, registered = self._prepare()
+        weights = rounds()
         files = self._files(weights, registered)
         return self._judge(weights, files, registered)
 
@@ -180,6 +198,13 @@ class _Conductor:
                 hint="Start the devices, or lower min_devices.",
             )
 
+    def _prepare(self) -> tuple[Callable[[], Weights], dict[str, int]]:
+        """What trains, and who takes part. Training has a copy of its own of the weights: whoever kept these would keep
+        a second model in memory for as long as the run takes.
+        """
+        begin, registered = self._ledger.last_committed() or self._begin()
+        return self._rounds(begin, registered), registered
+
     def _begin(self) -> tuple[Checkpoint, dict[str, int]]:
         """Register who takes part, and make the weights that round 1 begins with."""
         self._enter(Phase.STATISTICS)
@@ -189,6 +214,7 @@ class _Conductor:
             if self._spec.start
             else self._adapter.initial(seed=self._spec.seed, moments=merge_moments(answers.values()))
         )
+        check_releasable(weights)
         begin = Checkpoint(0, weights, {})
         self._ledger.write_checkpoint(begin)
         registered = {device: answer.training for device, answer in answers.items()}
@@ -203,34 +229,36 @@ class _Conductor:
         )
         return begin, registered
 
-    def _rounds(self, begin: Checkpoint, registered: dict[str, int]) -> Weights:
-        self._enter(Phase.ROUNDS)
-        if self._spec.buffer.size:
-            training = BufferedTraining(
-                self._spec,
-                roster=self._asking.roster,
-                registered=registered,
-                begin=begin,
-                ledger=self._ledger,
-                clock=self._clock,
-            )
+    def _rounds(self, begin: Checkpoint, registered: dict[str, int]) -> Callable[[], Weights]:
+        parts: dict[str, Any] = {
+            "roster": self._asking.roster,
+            "registered": registered,
+            "begin": begin,
+            "ledger": self._ledger,
+            "clock": self._clock,
+        }
+        return self._buffered(parts) if self._spec.buffer.size else self._in_rounds(parts, done=begin.round)
+
+    def _buffered(self, parts: dict[str, Any]) -> Callable[[], Weights]:
+        training = BufferedTraining(self._spec, **parts)
+
+        def train() -> Weights:
+            self._enter(Phase.ROUNDS)
             training.run(self._asking.grid)
             return training.state.weights
-        strategy = self._strategy(
-            roster=self._asking.roster,
-            registered=registered,
-            begin=begin,
-            ledger=self._ledger,
-            clock=self._clock,
-        )
-        run_rounds(
-            strategy,
-            self._asking.grid,
-            strategy.arrays(),
-            rounds=self._spec.rounds - begin.round,
-            timeout=self._spec.round_timeout_s,
-        )
-        return strategy.state.weights
+
+        return train
+
+    def _in_rounds(self, parts: dict[str, Any], *, done: int) -> Callable[[], Weights]:
+        strategy = self._strategy(**parts)
+
+        def train() -> Weights:
+            self._enter(Phase.ROUNDS)
+            rounds, timeout = self._spec.rounds - done, self._spec.round_timeout_s
+            run_rounds(strategy, self._asking.grid, strategy.arrays(), rounds=rounds, timeout=timeout)
+            return strategy.state.weights
+
+        return train
 
     def _strategy(self, **parts: Any) -> RunStrategy:
         if isinstance(self._adapter, GrowsTrees):

@@ -142,11 +142,12 @@ def _job(place: Path, address: str, size: int, strategy: str, rounds: int, quoru
     spec = msgspec.convert({"run": "r", "task": "t", "members": members, "seed": 1, **terms}, RunSpec)
     ledger = RunLedger(place / "run")
     superlink = SuperLinkAddress(address=address, ca=place / "tls" / "ca.pem", control_token=TOKEN)
-    weights = {"w": np.random.default_rng(1).standard_normal(size, dtype=np.float32)}
     database: list[int] = []
     while not (place / "ready").exists():
         time.sleep(0.1)
     with Channel(superlink) as channel:
+        weights = {"w": np.random.default_rng(1).standard_normal(size, dtype=np.float32)}
+        before = status("VmRSS")
         begun = _Watched(
             spec,
             roster=Roster(members, task="t", ttl_s=LIMIT_S),
@@ -155,8 +156,9 @@ def _job(place: Path, address: str, size: int, strategy: str, rounds: int, quoru
             ledger=ledger,
             clock=SystemClock(),
         )
+        del weights  # as the job does
         begun.after_round = lambda: database.append(sum(p.stat().st_size for p in place.glob("superlink.sqlite*")))
-        started, before = time.monotonic(), status("VmRSS")
+        started = time.monotonic()
         begun.start(channel.grid, begun.arrays(), num_rounds=rounds, timeout=LIMIT_S)
         seconds = time.monotonic() - started
     late = sum(isinstance(event, UpdateLate) for event in ledger.events())

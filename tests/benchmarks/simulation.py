@@ -1,8 +1,10 @@
-"""Client updates a second of a simulation: our Grid against a plain loop of torch, and against Flower's Ray engine.
+"""Client updates a second of a simulation: our Grid against a plain loop of torch, Flower's Ray engine, Apple's pfl.
 
 The same data, task, cohort and mean on all sides. Ours and Ray run one `ServerApp` with Flower's FedAvg; only who
 carries the messages differs. The loop has no messages: a module, `torch.optim.SGD` and one client after the other. Of
-the loop with one thread and with all of them, and of ours with threads and with processes, the faster counts. The first
+the loop with one thread and with all of them, of ours with threads and with processes, and of pfl with one process and
+with one for each core, the faster counts. pfl is no dependency: it wants older versions of what we use, so it is
+measured where somebody has installed it, in an environment that is then good for nothing else. The first
 round, in which processes start and kernels are chosen, is counted nowhere.
 
 A side that lost an update, or whose first round ends elsewhere than the others', ends the benchmark: rates of different
@@ -41,6 +43,7 @@ from simulations.grid.vectorised import VectorisedGrid
 from simulations.images import fashion_test
 from simulations.packages.data import layout
 from tests.benchmarks.figure import Figure, compare
+from tests.benchmarks.simulation_pfl import is_there, on_pfl
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +136,14 @@ def _figures(case: Case, *, turns: int) -> Iterator[Figure]:
         print(f"{case.name}: Ray is not there and is left out: pip install 'ray==2.55.1'", file=sys.stderr)
     else:
         sides["Flower's Ray simulation"] = on_ray(case, rounds)
+    if not is_there():
+        print(f"{case.name}: pfl is not there and is left out: pip install 'pfl==0.6.0' elsewhere", file=sys.stderr)
+    else:
+        apples = {
+            f"Apple's pfl, {processes} processes": _pfl(case, rounds, processes) for processes in sorted({1, CORES})
+        }
+        best = min(apples, key=lambda tried: statistics.median(apples[tried].seconds[1:]))
+        sides[best] = apples[best]
     accuracies = {side: _accuracy(case, course.weights) for side, course in sides.items()}
     apart = {side: float(np.abs(course.first - sides["ours"].first).max()) for side, course in sides.items()}
     if max(apart.values()) > FIRST_ROUND or max(accuracies.values()) - min(accuracies.values()) > ACCURACY:
@@ -149,7 +160,7 @@ def _figures(case: Case, *, turns: int) -> Iterator[Figure]:
     size = flatten(case.initial).nbytes
     for side in [side for side in sides if side != "ours"]:
         yield compare(
-            name=f"simulation.{case.name}.{'ray' if 'Ray' in side else 'loop'}",
+            name=f"simulation.{case.name}.{next(word for word in ('Ray', 'pfl', 'loop') if word in side).lower()}",
             ours=rates["ours"], peer=rates[side], unit="client updates/s", better="higher",
             what_ours=f"{grid}, accuracy {accuracies['ours']:.4f}, {size} bytes an update, "
             f"{memory}",
@@ -196,6 +207,11 @@ def on_ray(case: Case, rounds: int) -> Course:
     return _with_app(case, rounds, lambda app: run_on_ray(app, client, clients=case.clients.clients, cores=CORES))
 
 
+def _pfl(case: Case, rounds: int, processes: int) -> Course:
+    seconds, last, first = on_pfl(case, rounds, processes=processes)
+    return Course(seconds, last, flatten(first))
+
+
 def in_a_loop(case: Case, rounds: int, *, threads: int) -> Course:
     """One client after the other, and the mean: torch as its tutorials have it, and no Flower at all."""
     import torch
@@ -211,7 +227,7 @@ def in_a_loop(case: Case, rounds: int, *, threads: int) -> Course:
         total, examples = np.zeros_like(flatten(weights), dtype=np.float64), 0
         for position, share in enumerate(case.clients.shares()):
             module.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
-            _train(module, share.training, _recipe(case.wanted, round_, position))
+            _train(module, share.training, recipe_of(case.wanted, round_, position))
             update = [values.numpy() for values in module.state_dict().values()]
             total += len(share.training) * np.concatenate([values.ravel() for values in update])
             examples += len(share.training)
@@ -254,7 +270,7 @@ def _with_app(case: Case, rounds: int, run: Callable[[ServerApp], object]) -> Co
     return Course(strategy.seconds, from_record(arrays[0], form_), flatten(from_record(strategy.first, form_)))
 
 
-def _recipe(wanted: Instruction, round_: int, position: int) -> Recipe:
+def recipe_of(wanted: Instruction, round_: int, position: int) -> Recipe:
     seed = local_seed(wanted.seed, round_, f"client-{position}")
     return Recipe(epochs=wanted.epochs, batch_size=wanted.batch_size, learning_rate=wanted.learning_rate, seed=seed)
 

@@ -59,3 +59,12 @@ def test_weights_need_no_training_framework():
     code = "import sys, shared.tasks.weights, shared.tasks; shared.tasks.adapter('activity'); "
     code += "assert not {'torch', 'flwr', 'onnx'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("piece", [1, 16, 1 << 20])
+def test_pieces_make_the_file_that_numpy_makes_whole(monkeypatch, piece):
+    monkeypatch.setattr("shared.tasks.weights.PIECE_BYTES", piece)
+    weights = {"a/b": np.arange(12, dtype=np.float32).reshape(3, 4), "none": np.zeros((0, 2), dtype=np.float32)}
+    whole = io.BytesIO()
+    np.savez(whole, **weights)
+    assert pack_weights(weights) == whole.getvalue()
