@@ -56,6 +56,8 @@ def _pipelines(settings: conf.Settings) -> Iterator[Fault]:
             yield Fault(f"pipelines[{index}].motion", "there are no pictures in a recording")
         if each.masks and isinstance(each.source, conf.ReplaySource | conf.Sensor):
             yield Fault(f"pipelines[{index}].masks", "there are no pictures in what a sensor gives")
+        if each.latency_ms and isinstance(each.source, conf.ReplaySource | conf.Sensor):
+            yield Fault(f"pipelines[{index}].latency_ms", "there are no frames that could be left out")
         if isinstance(each.source, conf.RtspSource):
             try:
                 credentials_of(each.source, os.environ)

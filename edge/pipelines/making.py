@@ -67,8 +67,7 @@ class PipelineMaker:
         )
 
     def _hooks(self, wanted: conf.Pipeline) -> Hooks:
-        tempo = Tempo(target_ms=wanted.latency_ms) if wanted.latency_ms else None
-        thinning = None if isinstance(wanted.source, conf.ReplaySource) else Thinning(tempo)
+        thinning = make_thinning(wanted)
         pictures = [Snapshot(Path(wanted.snapshot), clock=self.clock, every_s=SNAPSHOT_S)] if wanted.snapshot else []
         interpret = Interpreter(threshold=wanted.threshold)
         stages = [Tracker(TrackSettings(**msgspec.structs.asdict(wanted.track)))] if wanted.track else []
@@ -86,3 +85,10 @@ class PipelineMaker:
             labels_held=partial(self.store.labels_held, wanted.model),
             on_release=partial(self.reference.request, wanted.name, wanted.model),
         )
+
+
+def make_thinning(wanted: conf.Pipeline) -> Thinning | None:
+    """What leaves frames out; None where there are none, and nobody is told then that fewer are worked on."""
+    if isinstance(wanted.source, conf.ReplaySource | conf.Sensor):
+        return None
+    return Thinning(Tempo(target_ms=wanted.latency_ms) if wanted.latency_ms else None)

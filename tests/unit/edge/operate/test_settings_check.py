@@ -123,3 +123,9 @@ def test_processors_that_are_not_there_or_have_no_process_to_bind(config):
     add(config, 'isolation = "none"\n')
     config.write_text(config.read_text().replace("0, 4095", str(min(os.sched_getaffinity(0)))))
     assert "binds models' own processes" in checked(config).output
+
+
+def test_only_frames_can_be_left_out(config):
+    source = f'{{ kind = "replay", path = "{config}" }}'
+    add(config, f'[[pipelines]]\nname = "w"\nmodel = "m"\nlatency_ms = 100.0\nsource = {source}\n')
+    assert "pipelines[1].latency_ms: there are no frames that could be left out" in checked(config).output
