@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.drift.writer import ReferenceWriter
+from edge.facts import Facts
 from edge.identity import Identity, Rotation
 from edge.inference.host import ModelHost
 from edge.link.outbox import CHANNELS, Outbox
@@ -17,6 +18,8 @@ from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
 from edge.link.uplink import Uplink
 from edge.operate.sparing import Sparing
+from edge.operate.status import gather
+from edge.operate.status_socket import StatusSocket
 from edge.operate.systemd import Notifier
 from edge.operate.watchdog import Watchdog
 from edge.pipelines.pipeline import Pipeline
@@ -67,6 +70,7 @@ class Agent:
     reference: ReferenceWriter
     trainer: TrainerChild | None
     rotation: Rotation
+    facts: Facts
     clock: Clock
     notifier: Notifier
 
@@ -111,6 +115,7 @@ class Agent:
             ("scrub", self.scrub.run()),
             ("sparing", self.sparing.run()),
             ("watchdog", self._watchdog().run()),
+            ("status", StatusSocket(self.settings.state, gather=lambda: gather(self)).run()),
             ("updates", self.updates.run(self.files, check_s=self.settings.update.check_s)),
         ]
         work += [(f"pipeline-{each.settings.name}", each.run()) for each in self.pipelines]

@@ -178,6 +178,7 @@ def build(
         reference=reference,
         trainer=_trainer(settings, identity, config, random),
         rotation=Rotation(identity, bus=bus, clock=clock, now=known, random=random),
+        facts=facts,
         clock=clock,
         notifier=notifier or Notifier(),
     )

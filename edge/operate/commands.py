@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     """Add them to the agent's commands."""
     app.command(epilog="Example:  hinterland-agent check --config /etc/hinterland/agent.toml")(check)
     app.command(epilog="Example:  sudo hinterland-agent install --config /etc/hinterland/agent.toml")(install)
+    app.command(epilog="Example:  hinterland-agent top --once")(top)
 
 
 def check(config: Config = CONFIG) -> None:
@@ -41,6 +42,35 @@ def _installed(config: Path, user: str, *, show: bool) -> str:
         return text.rstrip()
     path = unit.install(text, user=user)
     return f"{path} is written. Next:\n  systemctl daemon-reload\n  systemctl enable --now {path.name}"
+
+
+Once = Annotated[bool, typer.Option(help="Show it once and end.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
+
+
+def top(config: Config = CONFIG, once: Once = False, json: Json = False) -> None:
+    """Show what the agent that runs is doing: pipelines, latencies, drops, processes, link; `q` ends it."""
+    guarded(lambda: _watched(config, once=once, json=json))
+
+
+def _watched(config: Path, *, once: bool, json: bool) -> None:
+    import sys
+    from itertools import islice
+
+    import msgspec
+
+    from edge.operate.status_socket import watch
+    from edge.operate.top import render, show
+
+    statuses = watch(conf.read(config).state)
+    if json:
+        for status in islice(statuses, 1) if once else statuses:
+            print(msgspec.json.encode(status).decode(), flush=True)
+    elif once or not sys.stdout.isatty():
+        earlier, now = (*islice(statuses, 2),)
+        print("\n".join(render(now, earlier)))
+    else:
+        show(statuses, sys.stdout)
 
 
 def _checked(config: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -115,6 +115,26 @@ class Pipeline:
     def busy_since(self) -> float | None:
         """Monotonic seconds since when inputs are with a model; None while it waits for inputs, or for a model."""
         return self._order.since
+
+    @property
+    def release(self) -> str:
+        """What answered last; empty before the first answer."""
+        return self._release
+
+    @property
+    def fault(self) -> str:
+        """Why the newest failing batch of this release failed."""
+        return self.health[self._release].fault if self._release in self.health else ""
+
+    @property
+    def came(self) -> tuple[int, Mapping[str, int]]:
+        """Inputs that have come since the start, and those given up, by `Drop`."""
+        return self._source.received, self._source.dropped
+
+    @property
+    def recent_ms(self) -> Sequence[float]:
+        """Milliseconds from ready to answered of the last inputs."""
+        return self._reporter.recent_ms
 
     async def run(self) -> None:
         """Infer until the source ends; report as time passes, and once more at the end."""

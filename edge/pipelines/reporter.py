@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +14,9 @@ from shared.sketch import Sketch
 
 PACES = 16
 """Changes of pace that wait for a message."""
+
+RECENT = 512
+"""Inputs whose latency is remembered beyond the window."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,8 @@ class Reporter:
         self._since = since
         self._windows: dict[Bucket, _Window] = {}
         self._paces: list[Pace] = []
+        self.recent_ms: deque[float] = deque(maxlen=RECENT)
+        """Latencies of the last inputs, for who looks now; telemetry has all of them."""
 
     def paced(self, pace: Pace) -> None:
         """Tell of another pace, with the next message; of more than a few the newest."""
@@ -52,6 +57,7 @@ class Reporter:
         window = self._window(bucket)
         window.processed += 1
         window.latency_ms.append(latency_ms)  # sketched in one go at the flush
+        self.recent_ms.append(latency_ms)
         window.counts.update(labels)
 
     def failed(self, bucket: Bucket) -> None:

@@ -24,6 +24,8 @@ class TrainerChild:
     def __init__(self, argv: Sequence[str], *, random: Random) -> None:
         self._argv = list(argv)
         self._backoff = Backoff(first_s=1.0, most_s=60.0, random=random)
+        self.pid = 0
+        """Id of its process; 0 between two."""
 
     async def run(self) -> None:
         """Start the trainer, start it again when it ends, and end it when cancelled."""
@@ -31,11 +33,14 @@ class TrainerChild:
         while True:
             child = await asyncio.create_subprocess_exec(*self._argv, stdin=asyncio.subprocess.DEVNULL)
             began = loop.time()
+            self.pid = child.pid
             try:
                 code = await child.wait()
             except asyncio.CancelledError:
                 await _stop(child)
                 raise
+            finally:
+                self.pid = 0
             if loop.time() - began > WORKED_S:
                 self._backoff.reset()
             pause = self._backoff.next()
