@@ -37,6 +37,7 @@ class Device:
 
     def __init__(self, directory: Path, until: Any, *, text: str = "") -> None:
         self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
         self.state = directory / "state"
         self.config = directory / "agent.toml"
         self.config.write_text(f'[agent]\nstate = "{self.state}"\n{text}')

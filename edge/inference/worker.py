@@ -30,7 +30,7 @@ JIT = frozenset({Runtime.OPENVINO})
 _SIGNS = ("bad_alloc", "allocate memory", "bad allocation")
 """How ONNX Runtime words it that `malloc` gave nothing."""
 
-_IDENTITY = (
+IDENTITY = (
     b'\x08\x08\x12\x00:A\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01tZ\x14\n\x01x\x12\x0f\n\r\x08\x01\x12\t'
     b"\n\x03\x12\x01n\n\x02\x08\x01b\x14\n\x01y\x12\x0f\n\r\x08\x01\x12\t\n\x03\x12\x01n\n\x02\x08\x01B\x04\n\x00\x10\x11"
 )
@@ -133,7 +133,7 @@ def onnx(order: Order) -> Load:
     from edge.inference.onnx_runtime import OnnxSession, OnnxSettings
 
     settings = OnnxSettings(threads=order.threads)
-    OnnxSession.from_bytes(_IDENTITY, settings).run(np.zeros((1, 1), np.float32))
+    OnnxSession.from_bytes(IDENTITY, settings).run(np.zeros((1, 1), np.float32))
     return lambda data: OnnxSession.from_bytes(data, settings)
 
 
@@ -142,7 +142,7 @@ def openvino(order: Order) -> Load:
     from edge.inference.openvino_runtime import OpenVinoSession, OpenVinoSettings, open_parts
 
     settings, opened = OpenVinoSettings(threads=order.threads), open_parts()
-    OpenVinoSession.from_bytes(_IDENTITY, settings, opened=opened).run(np.zeros((1, 1), np.float32))
+    OpenVinoSession.from_bytes(IDENTITY, settings, opened=opened).run(np.zeros((1, 1), np.float32))
     return lambda data: OpenVinoSession.from_bytes(data, settings, opened=opened)
 
 

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example:  hinterland-agent check --config /etc/hinterland/agent.toml")(check)
     app.command(epilog="Example:  sudo hinterland-agent install --config /etc/hinterland/agent.toml")(install)
     app.command(epilog="Example:  hinterland-agent top --once")(top)
+    app.command(epilog="Example:  hinterland-agent doctor --json")(doctor)
 
 
 def check(config: Config = CONFIG) -> None:
@@ -71,6 +72,33 @@ def _watched(config: Path, *, once: bool, json: bool) -> None:
         print("\n".join(render(now, earlier)))
     else:
         show(statuses, sys.stdout)
+
+
+def doctor(config: Config = CONFIG, json: Json = False) -> None:
+    """Look at everything the agent needs, also while it runs; status 1 if something cannot work. Writes nothing."""
+    guarded(lambda: _doctor(config, json=json))
+
+
+def _doctor(config: Path, *, json: bool) -> None:
+    import logging
+
+    import msgspec
+
+    from edge.facts import LinuxFacts
+    from edge.operate.doctor import Level, examine, worst
+    from shared.clock import SystemClock
+
+    logging.disable(logging.ERROR)  # what they would say is a finding here
+    findings = []
+    for finding in examine(config, facts=LinuxFacts(), clock=SystemClock()):
+        findings.append(finding)
+        if json:
+            print(msgspec.json.encode(finding).decode(), flush=True)
+        else:
+            remedy = f"\n{'':24}{finding.remedy}" if finding.remedy else ""
+            print(f"{finding.level.value:5} {finding.name:16}  {finding.text}{remedy}", flush=True)
+    if worst(findings) is Level.FAIL:
+        raise typer.Exit(1)
 
 
 def _checked(config: Path) -> str:
