@@ -88,15 +88,18 @@ def _doctor(config: Path, *, json: bool) -> None:
     from edge.operate.doctor import Level, examine, worst
     from shared.clock import SystemClock
 
-    logging.disable(logging.ERROR)  # what they would say is a finding here
     findings = []
-    for finding in examine(config, facts=LinuxFacts(), clock=SystemClock()):
-        findings.append(finding)
-        if json:
-            print(msgspec.json.encode(finding).decode(), flush=True)
-        else:
-            remedy = f"\n{'':24}{finding.remedy}" if finding.remedy else ""
-            print(f"{finding.level.value:5} {finding.name:16}  {finding.text}{remedy}", flush=True)
+    logging.disable(logging.ERROR)  # what they would say is a finding here
+    try:
+        for finding in examine(config, facts=LinuxFacts(), clock=SystemClock()):
+            findings.append(finding)
+            if json:
+                print(msgspec.json.encode(finding).decode(), flush=True)
+            else:
+                remedy = f"\n{'':24}{finding.remedy}" if finding.remedy else ""
+                print(f"{finding.level.value:5} {finding.name:16}  {finding.text}{remedy}", flush=True)
+    finally:
+        logging.disable(logging.NOTSET)
     if worst(findings) is Level.FAIL:
         raise typer.Exit(1)
 
