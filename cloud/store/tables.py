@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from cloud.store.base import COUNTER, DIGEST, NAME, metadata
 from cloud.store.distribution_tables import distribution
+from cloud.store.job_tables import jobs, tracked
 from cloud.store.mask_tables import fleet_masks
 from cloud.store.privacy_tables import budgets, disclosures
 from cloud.store.quarantine_tables import quarantine, strikes
@@ -34,6 +35,7 @@ __all__ = [
     "disclosures",
     "distribution",
     "fleet_masks",
+    "jobs",
     "metadata",
     "quarantine",
     "rollout_devices",
@@ -42,6 +44,7 @@ __all__ = [
     "shadow_evidence",
     "shadow_waves",
     "strikes",
+    "tracked",
 ]
 
 devices = Table(

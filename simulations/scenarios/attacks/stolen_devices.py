@@ -129,7 +129,7 @@ def _renew(ground: Ground) -> Seen:
 
 def _clone(ground: Ground) -> Seen:
     home, copy = ground.world.directory / CLONED, ground.world.directory / f"{CLONED}-copy"
-    shutil.copytree(home, copy, symlinks=True, ignore=shutil.ignore_patterns("*-wal", "*-shm"))
+    shutil.copytree(home, copy, symlinks=True, ignore=shutil.ignore_patterns("*-wal", "*-shm", "*.sock"))
     Identity.load(copy / "identity")
     second = ground.agent(CLONED, model=LINE, state=copy)
     second.start()
