@@ -45,6 +45,8 @@ class Device:
         self.place = Place(directory / "place")
         self.identity = self._enrol()
         self._until = until
+        self.python = sys.executable
+        """What runs the agent's process."""
 
     def add(self, text: str) -> None:
         """More settings."""
@@ -103,7 +105,7 @@ class Device:
     @contextmanager
     def process(self, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
         """The agent's real process while the block lasts; what it said is in `agent.log`."""
-        argv = [sys.executable, "-m", "edge.main", "run", "--config", str(self.config)]
+        argv = [self.python, "-m", "edge.main", "run", "--config", str(self.config)]
         with (self.directory / "agent.log").open("ab") as log:
             child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environ

@@ -14,7 +14,7 @@ from rich.table import Table
 
 BENCHMARKS = (
     "aggregation", "sketching", "chunks", "delivery", "deltas", "activation", "trust_import", "deployment",
-    "simulation", "pipeline", "video_peers",
+    "simulation", "pipeline", "footprint", "video_peers",
 )  # fmt: skip
 RESULT = Path("bench.json")
 
