@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -19,6 +18,7 @@ from edge.inference.process import Isolation
 from edge.inference.runtime import Load
 from edge.inference.ways import Ways, find_ways
 from edge.inference.worker import load_here
+from edge.link.endpoint import endpoint_of
 from edge.link.outbox import Outbox
 from edge.link.retained import RetainedFiles
 from edge.link.speaker import Speaker
@@ -47,7 +47,7 @@ from edge.update.scrub import Scrub
 from edge.update.trust import Trust
 from shared.bundle import Runtime
 from shared.bus import Bus
-from shared.bus.mqtt import Endpoint, MqttBus
+from shared.bus.mqtt import MqttBus
 from shared.clock import Clock, SystemClock
 from shared.messages import UpdateStatus
 from shared.topics import Up
@@ -93,7 +93,7 @@ def build(
     random = random or SystemRandom()
     facts = facts or LinuxFacts()
     known = KnownTime(clock, identity.authority_file, identity.certificate_file)
-    bus = bus or MqttBus(_endpoint(identity, known), identity=identity.device, random=random)
+    bus = bus or MqttBus(endpoint_of(identity, now=known), identity=identity.device, random=random)
     outbox = Outbox.open(settings.state / "outbox", cap=settings.reporting.outbox_mib << 20, clock=clock, random=random)
     uplink = Uplink(bus, outbox, device=identity.device, clock=clock)
     speaker = Speaker(outbox)
@@ -181,17 +181,6 @@ def build(
         facts=facts,
         clock=clock,
         notifier=notifier or Notifier(),
-    )
-
-
-def _endpoint(identity: Identity, now: Callable[[], float]) -> Endpoint:
-    return Endpoint(
-        host=identity.broker_host,
-        port=identity.broker_port,
-        ca=identity.authority_file,
-        certificate=identity.certificate_file,
-        key=identity.key_file,
-        now=now,
     )
 
 

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from edge.identity import KnownTime, Rotation, enrol, renew, rescue
+from edge.link.endpoint import endpoint_of
 from edge.link.outbox import Outbox
 from edge.link.uplink import Uplink
 from shared.bus.mqtt import Endpoint, MqttBus
@@ -55,15 +56,9 @@ def joined(world, directory, name):
 
 def bus_of(identity, name=None, timeout_s=10):
     known = KnownTime(SystemClock(), identity.authority_file, identity.certificate_file)
-    endpoint = Endpoint(
-        host=identity.broker_host,
-        port=identity.broker_port,
-        ca=identity.authority_file,
-        certificate=identity.certificate_file,
-        key=identity.key_file,
-        now=known,
+    return MqttBus(
+        endpoint_of(identity, now=known), identity=name or identity.device, random=Random(1), timeout_s=timeout_s
     )
-    return MqttBus(endpoint, identity=name or identity.device, random=Random(1), timeout_s=timeout_s)
 
 
 def observer(world):

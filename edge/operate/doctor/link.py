@@ -14,6 +14,7 @@ from random import SystemRandom
 
 from edge.identity import Identity
 from edge.identity.floor import KnownTime
+from edge.link.endpoint import endpoint_of
 from edge.operate.doctor.finding import Finding, fail, ok, warn
 from edge.operate.doctor.patient import Patient
 from shared import topics
@@ -43,15 +44,7 @@ def check_broker(patient: Patient) -> Iterator[Finding]:
     if patient.status is not None:
         yield from _running(patient)
         return
-    endpoint = Endpoint(
-        host=identity.broker_host,
-        port=identity.broker_port,
-        ca=identity.authority_file,
-        certificate=identity.certificate_file,
-        key=identity.key_file,
-        now=known,
-    )
-    wrong = asyncio.run(try_session(identity, endpoint))
+    wrong = asyncio.run(try_session(identity, endpoint_of(identity, now=known)))
     if wrong:
         yield fail("session", wrong, "Ask the operator whether this device is revoked: `hinterland device why NAME`.")
     else:
