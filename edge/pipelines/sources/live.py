@@ -15,8 +15,9 @@ from edge.pipelines.sources.frames import FrameSource, Intake
 from edge.pipelines.sources.frozen import FrozenGate
 from edge.pipelines.sources.pace import Pace
 from edge.pipelines.sources.port import Drop
+from edge.pipelines.sources.stalls import Reason
 from edge.pipelines.sources.timing import FrameClock, Haste
-from edge.pipelines.sources.watch import Reason, Watch
+from edge.pipelines.sources.watch import Watch
 from shared.backoff import Backoff
 from shared.clock import Clock
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from edge.pipelines.sources.live import CameraError
-from edge.pipelines.sources.watch import Reason
+from edge.pipelines.sources.stalls import Reason
 from shared.errors import RefusedError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.pipelines.sources.live import CameraError
-from edge.pipelines.sources.watch import Reason
+from edge.pipelines.sources.stalls import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

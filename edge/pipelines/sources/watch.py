@@ -3,29 +3,10 @@
 from __future__ import annotations
 
 import threading
-from enum import StrEnum
 
+from edge.pipelines.sources.stalls import Reason, ended, noticed
 from shared.clock import Clock
 from shared.messages import Stall
-
-
-class Reason(StrEnum):
-    """Why nothing of use comes."""
-
-    UNREACHABLE = "unreachable"
-    """It cannot be opened."""
-
-    ENDED = "ended"
-    """The other side closed it, or it broke off."""
-
-    SILENT = "silent"
-    """It is open, and no packet comes."""
-
-    BROKEN = "broken"
-    """Packets come, and none of them becomes a frame."""
-
-    FROZEN = "frozen"
-    """Frames come, and each shows exactly the same."""
 
 
 class Watch:
@@ -98,15 +79,9 @@ class Watch:
     def _begin(self, reason: Reason, text: str, since: float) -> Stall | None:
         if self._stall is not None:
             return None
-        now = self._clock.now()
-        began = now - max(0.0, self._clock.monotonic() - since)
-        self._stall = Stall(reason=reason.value, since=began, noticed=now, text=text)
+        self._stall = noticed(reason, text, for_s=self._clock.monotonic() - since, now=self._clock.now())
         return self._stall
 
     def _over(self) -> Stall | None:
         stall, self._stall = self._stall, None
-        if stall is None:
-            return None
-        return Stall(
-            reason=stall.reason, since=stall.since, noticed=stall.noticed, until=self._clock.now(), text=stall.text
-        )
+        return None if stall is None else ended(stall, now=self._clock.now())

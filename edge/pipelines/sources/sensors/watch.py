@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from edge.pipelines.sources.sensors.resample import Floats
+from edge.pipelines.sources.stalls import Reason, ended, noticed
 from shared.messages import Stall
-
-
-class Reason(StrEnum):
-    """Why a channel gives nothing of use; the names are those of `shared.messages.Stall`."""
-
-    UNREACHABLE = "unreachable"
-    SILENT = "silent"
-    FROZEN = "frozen"
 
 
 @dataclass(slots=True)
@@ -58,7 +50,7 @@ class Watch:
             now: Unix seconds.
         """
         if self._whole is not None:
-            self._told.append(_over(self._whole, now))
+            self._told.append(ended(self._whole, now=now))
             self._whole = None
         for column, index in enumerate(channels):
             given = values[:, column]
@@ -69,8 +61,8 @@ class Watch:
     def lost(self, text: str, *, at: float, now: float) -> None:
         """The sensor cannot be reached; told once until it gives something again."""
         if self._whole is None:
-            since = now - max(0.0, at - max(each.good for each in self._channels))
-            self._whole = Stall(reason=Reason.UNREACHABLE.value, since=since, noticed=now, text=text)
+            quiet_s = at - max(each.good for each in self._channels)
+            self._whole = noticed(Reason.UNREACHABLE, text, for_s=quiet_s, now=now)
             self._told.append(self._whole)
 
     def check(self, *, at: float, now: float) -> None:
@@ -78,7 +70,7 @@ class Watch:
         for each in self._channels:
             for reason, since, text in self._faults(each, at):
                 if each.stall is None:
-                    each.stall = Stall(reason=reason.value, since=now - (at - since), noticed=now, text=text)
+                    each.stall = noticed(reason, text, for_s=at - since, now=now)
                     self._told.append(each.stall)
 
     def told(self) -> list[Stall]:
@@ -94,7 +86,7 @@ class Watch:
             channel.value = float(values[-1])
         stall = channel.stall
         if stall is not None and (changed or stall.reason != Reason.FROZEN):
-            self._told.append(_over(stall, now))
+            self._told.append(ended(stall, now=now))
             channel.stall = None
 
     def _faults(self, channel: _Channel, at: float) -> Iterator[tuple[Reason, float, str]]:
@@ -102,7 +94,3 @@ class Watch:
             yield Reason.SILENT, channel.good, f"{channel.name}: no sample for {self._silent_s:g} s"
         elif self._frozen_s is not None and channel.good - channel.changed >= self._frozen_s:
             yield Reason.FROZEN, channel.changed, f"{channel.name}: always {channel.value:g}"
-
-
-def _over(stall: Stall, now: float) -> Stall:
-    return Stall(reason=stall.reason, since=stall.since, noticed=stall.noticed, until=now, text=stall.text)

@@ -16,7 +16,7 @@ from edge.pipelines.sources import live
 from edge.pipelines.sources.frames import FrameSource
 from edge.pipelines.sources.live import CameraError, LiveSettings, live_source
 from edge.pipelines.sources.rtsp import Credentials, RtspCamera
-from edge.pipelines.sources.watch import Reason
+from edge.pipelines.sources.stalls import Reason
 from shared.bundle import Schema
 from shared.clock import SystemClock
 from shared.errors import RefusedError

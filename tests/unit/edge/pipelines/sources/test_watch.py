@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.pipelines.sources.watch import Reason, Watch
+from edge.pipelines.sources.stalls import Reason
+from edge.pipelines.sources.watch import Watch
 from shared.clock import VirtualClock
 from shared.messages import Stall
 
