@@ -6,12 +6,15 @@ Threshold, then non-maximum suppression within each class.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 SAME = 0.5
 """Intersection over union from which two boxes of one class are the same object, as in PASCAL VOC."""
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 Objects = tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]
 """Classes [k], scores [k] and boxes [k, 4] of one image, the surest first."""
@@ -76,12 +79,12 @@ def matched(objects: Objects, others: Objects) -> int:
     return int(same.any(axis=1).sum())
 
 
-def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union [n, m] of boxes [n, 4] and [m, 4]."""
+def overlaps(boxes: NDArray[Real], others: NDArray[Real]) -> NDArray[Real]:
+    """Intersection over union [n, m] of boxes [n, 4] and [m, 4], 0 to 1; boxes without area overlap nothing."""
     low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
     high = np.minimum(boxes[:, np.newaxis, 2:], others[:, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
     areas = [np.clip(part[:, 2:] - part[:, :2], 0, None).prod(axis=1) for part in (boxes, others)]
     union = areas[0][:, np.newaxis] + areas[1] - shared
-    result: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    result: NDArray[Real] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return result

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge.pipelines.answer import Answer, Detection
 from edge.pipelines.sources.port import Sample
+from shared.objects import overlaps
 
 Boxes = NDArray[np.float64]
 """[n, 4]: y1, x1, y2, x2 as shares of the picture."""
@@ -101,13 +102,13 @@ class Tracker:
             return []
         boxes = np.array([found[index].box for index in here], np.float64)
         expected = np.array([self.tracks[place].expected(at) for place in free], np.float64)
-        overlaps = overlap(boxes, expected)
+        shared = overlaps(boxes, expected)
         labels = np.array([[found[i].label == self.tracks[place].label for place in free] for i in here])
-        overlaps[~labels] = -1
+        shared[~labels] = -1
         pairs, rows, columns = [], set(), set()
-        for flat in np.argsort(-overlaps, axis=None, kind="stable").tolist():
+        for flat in np.argsort(-shared, axis=None, kind="stable").tolist():
             row, column = divmod(flat, len(free))
-            if overlaps[row, column] < self._settings.overlap:
+            if shared[row, column] < self._settings.overlap:
                 break
             if row not in rows and column not in columns:
                 rows.add(row)
@@ -128,13 +129,3 @@ class Tracker:
         self.tracks.append(track)
         self._next += 1
         return track.id
-
-
-def overlap(one: Boxes, other: Boxes) -> NDArray[np.float64]:
-    """Intersection over union of each box of `one` [n, 4] with each of `other` [m, 4]: [n, m]; 0 without any area."""
-    least = np.maximum(one[:, None, :2], other[None, :, :2])
-    most = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.prod(np.clip(most - least, 0, None), axis=2)
-    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))

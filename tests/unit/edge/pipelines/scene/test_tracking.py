@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.pipelines.answer import Answer, Detection
-from edge.pipelines.scene.tracking import Tracker, TrackSettings, overlap
+from edge.pipelines.scene.tracking import Tracker, TrackSettings
 from edge.pipelines.sources.port import Sample
+from shared.objects import overlaps
 
 BOX = (0.4, 0.1, 0.6, 0.2)
 
@@ -37,7 +38,7 @@ def test_it_is_found_again_where_it_should_be_by_then() -> None:
     for step in range(10):
         look(tracker, step * 0.2, moved(0.03 * step))
     assert look(tracker, 9 * 0.2 + 1.0, moved(0.03 * 14)) == [1]  # five steps unseen, and beside where it was last
-    assert overlap(np.array([moved(0.27).box]), np.array([moved(0.42).box]))[0, 0] == 0
+    assert overlaps(np.array([moved(0.27).box]), np.array([moved(0.42).box]))[0, 0] == 0
 
 
 def test_it_is_another_one_after_too_long() -> None:
@@ -125,4 +126,4 @@ def test_no_number_is_given_twice_and_the_same_frames_give_the_same(frames: list
 
 def test_overlap() -> None:
     one = np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.3, 0.3, 0.3, 0.3]])
-    assert overlap(one, one) == pytest.approx(np.array([[1, 0.25, 0], [0.25, 1, 0], [0, 0, 0]]))
+    assert overlaps(one, one) == pytest.approx(np.array([[1, 0.25, 0], [0.25, 1, 0], [0, 0, 0]]))
