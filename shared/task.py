@@ -83,6 +83,12 @@ class Moments:
     total: NDArray[np.float64]
     square: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, x: NDArray[np.float32]) -> Moments:
+        """Of inputs [n, channels, ...]: count, sum and sum of squares."""
+        values = np.moveaxis(x.astype(np.float64), 1, 0).reshape(x.shape[1], -1)
+        return cls(count=values.shape[1], total=values.sum(axis=1), square=(values * values).sum(axis=1))
+
 
 class TaskAdapter(Protocol):
     """A model family: architecture, local training, evaluation, export."""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cloud.central.terms import check_data
-from shared.errors import ContractError, RefusedError
+from shared.errors import RefusedError
 from shared.ids import Digest
-from shared.task import Examples, Moments
+from shared.task import Examples
 
 HINT = "Save it with numpy.savez(path, x=…, y=…): x float32, one example a row; y the numbers of the classes."
 
@@ -56,11 +56,3 @@ def read_data(path: Path, *, input_shape: tuple[int, ...], classes: int) -> Held
     if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes or not np.isfinite(x).all():
         raise RefusedError(f"{path} holds values that are none: {classes} classes, finite inputs", hint=HINT)
     return Held(Examples(x=x, y=y.astype(np.int64)), digest)
-
-
-def moments_of(data: Examples) -> Moments:
-    """Input statistics, per channel."""
-    if not len(data):
-        raise ContractError("no examples, no statistics")
-    x = np.moveaxis(data.x.astype(np.float64), 1, 0).reshape(data.x.shape[1], -1)
-    return Moments(count=x.shape[1], total=x.sum(axis=1), square=(x * x).sum(axis=1))

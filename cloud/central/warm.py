@@ -13,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.central.data import moments_of, read_data
+from cloud.central.data import read_data
 from cloud.central.orders import RESULT, WEIGHTS, WarmOrder, WarmResult, read_order, read_result
 from shared.clock import Clock
 from shared.durable import read_if_present, replace_atomic, write_atomic
 from shared.errors import ContractError, RefusedError
 from shared.ids import Digest
-from shared.task import Weights
+from shared.task import Moments, Weights
 from shared.task_compute import CPU, Compute, placed
 from shared.tasks import adapter as find_adapter
 from shared.tasks.weights import unpack_weights, weights_digest, write_weights
@@ -45,7 +45,7 @@ def make_first_weights(directory: Path, *, clock: Clock) -> WarmResult:
     task.warm_up()
     data, digest = read_data(Path(order.data), input_shape=task.input_shape, classes=len(task.labels))
     _same_data(directory, digest)
-    number, weights = _last(directory) or (0, task.initial(seed=order.seed, moments=moments_of(data)))
+    number, weights = _last(directory) or (0, task.initial(seed=order.seed, moments=Moments.of(data.x)))
     loss = float("nan")
     while number < order.epochs:
         number += 1

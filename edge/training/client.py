@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
@@ -31,7 +30,7 @@ from shared.codec import pack, unpack
 from shared.errors import ContractError, HinterlandError
 from shared.federation import Condition, Instruction, MomentsAnswer, RangesAnswer
 from shared.secagg import STAGE, Masked, Setup, ShareKeys, Stage
-from shared.task import Examples, TaskAdapter, Trained
+from shared.task import Examples, Moments, TaskAdapter, Trained
 from shared.task_compute import Compute, placed
 from shared.task_trees import GrowsTrees
 from shared.tasks import adapter
@@ -162,13 +161,13 @@ def _owner_first(owner: Owner) -> Callable[[Message, Context, Handler], Message]
 
 def moments_of(training: Examples, holdout: Examples) -> MomentsAnswer:
     """Count, sum and sum of squares per channel of the training part."""
-    x = np.moveaxis(training.x.astype(np.float64), 1, 0).reshape(training.x.shape[1], -1)
+    own = Moments.of(training.x)
     return MomentsAnswer(
         training=len(training),
         holdout=len(holdout),
-        count=x.shape[1],
-        total=x.sum(axis=1).tolist(),
-        square=(x * x).sum(axis=1).tolist(),
+        count=own.count,
+        total=own.total.tolist(),
+        square=own.square.tolist(),
     )
 
 
