@@ -136,9 +136,8 @@ class RunKeeper:
     def _follow(self, run: Run) -> None:
         """Read on in the ledger; without a living job and without an end, start the job (again)."""
         place = self.directory / run.id
-        alive = (
-            self.jobs.state(self._job(run)).phase is Phase.RUNNING
-        )  # asked before reading: what a job wrote before it ended is read below
+        # asked before reading: what a job wrote before it ended is read below
+        alive = self.jobs.state(self._job(run)).phase is Phase.RUNNING
         events, offset = RunLedger(place).read_since(run.followed)
         if events:
             known, _ = RunLedger(place).read_since(0, until=run.followed)
@@ -163,15 +162,16 @@ class RunKeeper:
         if result is None:
             self._give_up(run, "the ledger says finished, but there is no result")
             return
-        central = self._central(run)
+        line = self._line(run)
+        central = self._central(run, line)
         if central is not None and central.state in OPEN_JOBS:
             return  # the line says that nothing is released without it
-        admitted, said = with_central(result, central, self._decides(run))
+        admitted, said = with_central(result, central, line.central.decides if line.central else "nothing")
         variants = [self._keep(run, result, name) for name in admitted]
         with self.database.write() as connection:
             at = self.clock.now()
             if variants:
-                release = self._release(connection, run, result, variants, at=at)
+                release = self._release(connection, run, line, result, variants, at=at)
                 order_release(connection, release, at=at, by=ACTOR, reason=said)
             Events(connection).add("run.judged", run.id, f"{run.id}: {said}", at=at)
             Runs(connection).change(
@@ -193,13 +193,8 @@ class RunKeeper:
         with self.database.read() as connection:
             return line_from(Lines(connection).get(run.model).document)
 
-    def _decides(self, run: Run) -> str:
-        line = self._line(run)
-        return line.central.decides if line.central else "nothing"
-
-    def _central(self, run: Run) -> JobRow | None:
+    def _central(self, run: Run, line: ModelLine) -> JobRow | None:
         """The company's own judgement, ordered where the line names a hold-out; None where nothing waits for it."""
-        line = self._line(run)
         if line.central is None:
             return None
         with self.database.read() as connection:
@@ -217,14 +212,21 @@ class RunKeeper:
         return cpu_variant(name, data, precision="fp32" if name == FLOAT else "int8")
 
     def _release(
-        self, connection: Connection, run: Run, result: RunResult, variants: list[Variant], *, at: float
+        self,
+        connection: Connection,
+        run: Run,
+        line: ModelLine,
+        result: RunResult,
+        variants: list[Variant],
+        *,
+        at: float,
     ) -> Release:
         counter = Releases(connection).next_counter(run.model)
         return Release(
             id=release_id(run.model, counter),
             model=run.model,
             counter=counter,
-            schema=line_from(Lines(connection).get(run.model).document).schema,
+            schema=line.schema,
             variants=variants,
             created=at,
             run=run.id,
