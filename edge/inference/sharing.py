@@ -12,12 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.inference.channel import SLOTS
 from edge.inference.runtime import Array, Session
 from edge.inference.turns import Caller, Turns
 from shared.errors import FaultError
-
-ABREAST = 2
-"""Runs under way: the model works on one, and the next lies ready in its process."""
 
 BATCH = 64
 """Most inputs of several callers in one run, of a kind of model that takes batches."""
@@ -46,7 +44,7 @@ class SharedSession:
         self._session = session
         self._turns: Turns[_Ask] = Turns(most=most)
         self._lock = threading.Lock()
-        self._free = ABREAST  # while any is, nobody waits
+        self._free = SLOTS  # while any is, nobody waits
 
     def seen_by(self, caller: Caller) -> Session:
         """The session as `caller` uses it, from any thread; to be closed by nobody but its owner."""

@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from edge.inference.channel import SLOTS
 from edge.inference.runtime import Session
-from edge.inference.sharing import ABREAST, SharedSession
+from edge.inference.sharing import SharedSession
 from edge.inference.turns import Caller
 from shared.errors import FaultError
 
@@ -52,7 +53,7 @@ class Rig:
 
     def busy(self) -> list[Future[list[np.ndarray]]]:
         """As many runs as there may be at once; what is asked for next waits."""
-        return [self.ask(f"busy{index}", 0) for index in range(ABREAST)]
+        return [self.ask(f"busy{index}", 0) for index in range(SLOTS)]
 
     def release(self, runs: int) -> None:
         for _ in range(runs):
@@ -78,31 +79,31 @@ def test_what_waits_while_the_model_works_goes_through_it_together() -> None:
     rig = Rig()
     works = [*rig.busy(), rig.ask("a", 1), rig.ask("b", 2), rig.ask("c", 3, 4), rig.ask("d", 5)]
     rig.release(3)
-    assert [_values(work) for work in works[ABREAST:]] == [[2], [4], [6, 8], [10]]
-    assert rig.model.batches[ABREAST:] == [[1, 2, 3, 4, 5]]
+    assert [_values(work) for work in works[SLOTS:]] == [[2], [4], [6, 8], [10]]
+    assert rig.model.batches[SLOTS:] == [[1, 2, 3, 4, 5]]
 
 
 def test_without_batches_they_take_turns_by_priority() -> None:
     rig = Rig(most=1)
     rig.busy()
     works = [rig.ask("slow", 1), rig.ask("slow", 2), rig.ask("quick", 3, priority=4), rig.ask("quick", 4, priority=4)]
-    for already in range(ABREAST, ABREAST + len(works)):
+    for already in range(SLOTS, SLOTS + len(works)):
         rig.release(1)  # one after the other, as two abreast may note themselves in either order
         _until(lambda already=already: len(rig.model.batches) > already)
-    rig.release(ABREAST)
+    rig.release(SLOTS)
     assert [_values(work) for work in works] == [[2], [4], [6], [8]]
-    assert rig.model.batches[ABREAST:] == [[1], [3], [4], [2]]
+    assert rig.model.batches[SLOTS:] == [[1], [3], [4], [2]]
 
 
 def test_nobody_pays_for_another_ones_inputs() -> None:
     rig = Rig()
     rig.busy()
     works = [rig.ask("b", 2), rig.ask("c", 13), rig.ask("d", 4)]
-    rig.release(ABREAST + 4)
+    rig.release(SLOTS + 4)
     assert [_values(works[index]) for index in (0, 2)] == [[4], [8]]
     with pytest.raises(FaultError, match="unlucky"):
         works[1].result(LIMIT_S)
-    assert rig.model.batches[ABREAST:] == [[2, 13, 4], [2], [13], [4]]
+    assert rig.model.batches[SLOTS:] == [[2, 13, 4], [2], [13], [4]]
     again = rig.ask("c", 5)
     rig.release(1)
     assert _values(again) == [10]
@@ -113,8 +114,8 @@ def test_a_model_that_gives_too_few_rows_is_at_fault_for_all() -> None:
     busy = rig.busy()
     works = [rig.ask("b", 2), rig.ask("c", 3)]
     rig.model.run = lambda batch: [np.zeros((1, 1), np.float32)]  # type: ignore[method-assign]  # from the next on
-    rig.release(ABREAST)
-    assert [_values(work) for work in busy] == [[0]] * ABREAST
+    rig.release(SLOTS)
+    assert [_values(work) for work in busy] == [[0]] * SLOTS
     for work in works:
         with pytest.raises(FaultError, match="one row"):
             work.result(LIMIT_S)

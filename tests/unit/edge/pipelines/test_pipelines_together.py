@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.inference.channel import SLOTS
 from edge.inference.host import ModelHost
 from edge.inference.memory_runtime import MemorySession
-from edge.inference.sharing import ABREAST
 from edge.pipelines.answer import Result
 from edge.pipelines.hooks import Hooks
 from edge.pipelines.pipeline import Pipeline, PipelineSettings
@@ -68,7 +68,7 @@ async def test_sensors_that_share_a_model_are_answered_together_each_in_order(tm
     model.go.clear()
     running = [asyncio.create_task(pipeline.run()) for pipeline in pipelines]
     waiting = host._places["toy"]._shared._turns  # so that some do
-    while len(waiting) < SENSORS - ABREAST:
+    while len(waiting) < SENSORS - SLOTS:
         await asyncio.sleep(0.001)
     model.go.set()
     await asyncio.gather(*running)
