@@ -26,18 +26,7 @@ def provide(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> 
         RefusedError: this is no Debian or Ubuntu.
         FaultError: the packages could not be fetched.
     """
-    if all(find(command, home=home) for command in commands):
-        return False
-    if shutil.which("apt-get") is None:
-        raise RefusedError(
-            f"{' and '.join(commands)} must be installed, and there is no apt-get here",
-            hint=f"Install {' and '.join(packages)} with this system's package manager.",
-        )
-    if is_root():
-        install(packages)
-    else:
-        unpack(packages, commands=commands, home=home)
-    return True
+    return _provide(packages, commands=commands, home=home, whole_machine=is_root())
 
 
 def keep(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> bool:
@@ -46,6 +35,10 @@ def keep(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> boo
     Raises:
         RefusedError, FaultError: as `provide`.
     """
+    return _provide(packages, commands=commands, home=home, whole_machine=False)
+
+
+def _provide(packages: Sequence[str], *, commands: Sequence[str], home: Path, whole_machine: bool) -> bool:
     if all(find(command, home=home) for command in commands):
         return False
     if shutil.which("apt-get") is None:
@@ -53,7 +46,10 @@ def keep(packages: Sequence[str], *, commands: Sequence[str], home: Path) -> boo
             f"{' and '.join(commands)} must be installed, and there is no apt-get here",
             hint=f"Install {' and '.join(packages)} with this system's package manager.",
         )
-    unpack(packages, commands=commands, home=home)
+    if whole_machine:
+        install(packages)
+    else:
+        unpack(packages, commands=commands, home=home)
     return True
 
 
