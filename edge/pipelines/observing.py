@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 
 from edge.drift.answers import answer_features
+from edge.drift.features import Features
 from edge.drift.window import DriftWindow, Observation
+from edge.pipelines.answer import Answer
 from edge.pipelines.step import Outcome
 from shared.messages import DriftReport
 
@@ -21,13 +24,23 @@ def observe(window: DriftWindow, outcome: Outcome, *, ticks: float, at: float) -
     """
     if not window.wants(len(outcome.answers), at=ticks):
         return []
-    answers = [answer for answer in outcome.answers if answer is not None]
-    if not answers:
+    if not any(answer is not None for answer in outcome.answers):
         return []
-    observation = Observation(
-        release=outcome.release,
-        features={**outcome.features(), **answer_features(outcome.answers)},
-        confidence=[answer.confidence for answer in answers],
-        labels=chain.from_iterable(answer.labels for answer in answers),
+    return window.add(observation(outcome.release, outcome.features(), outcome.answers), at=at)
+
+
+def observation(release: str, features: Features, answers: Sequence[Answer | None]) -> Observation:
+    """What a batch tells a drift window.
+
+    Args:
+        release: who answered.
+        features: of the inputs that were answered, in order.
+        answers: to the whole batch; None where there was none.
+    """
+    given = [answer for answer in answers if answer is not None]
+    return Observation(
+        release=release,
+        features={**features, **answer_features(given)},
+        confidence=[answer.confidence for answer in given],
+        labels=chain.from_iterable(answer.labels for answer in given),
     )
-    return window.add(observation, at=at)

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.drift.answers import answer_features
 from edge.drift.features import features_for
 from edge.drift.window import DriftSettings, Observation
 from edge.inference.host import ModelHost, Served
@@ -30,6 +29,7 @@ from edge.inference.work import to_its_end
 from edge.pipelines.answer import Answer, Interpret
 from edge.pipelines.budget import Budget
 from edge.pipelines.hooks import Emit
+from edge.pipelines.observing import observation
 from edge.pipelines.tasks.interpret import Interpreter, prepare
 from edge.serving.account import Account
 from edge.serving.answers import Answered, choose_outputs
@@ -201,12 +201,7 @@ class Desk:
         seen = None
         if good and not raw:
             kept = batch if len(good) == len(answers) else batch[[each is not None for each in answers]]
-            seen = Observation(
-                release=served.release.id,
-                features={**features_for(served.schema)(kept), **answer_features(good)},
-                confidence=[each.confidence for each in good],
-                labels=[label for each in good for label in each.labels],
-            )
+            seen = observation(served.release.id, features_for(served.schema)(kept), answers)
         return _Run(name_outputs(served.schema, outputs), answers, seen)
 
     def _batch(self, asked: Asked, served: Served) -> NDArray[np.float32]:
